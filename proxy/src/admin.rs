@@ -1,0 +1,163 @@
+//! The admin listener: metrics, health, and what the upstreams are doing. It reads; it changes
+//! nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use serde::Serialize;
+use subtle::ConstantTimeEq;
+use tokio::time::timeout;
+
+use crate::config::units::Secret;
+use crate::error::{Dialect, Error, Kind};
+use crate::response::downstream::{self, Head};
+
+/// How long a request's head may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The exposition format of Prometheus.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One upstream as shown by `/api/upstreams`.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `ollama` or `openai`.
+    pub kind: &'static str,
+    /// Where it is.
+    pub url: String,
+    /// Ollama's version.
+    pub version: Option<String>,
+    /// Whether it answered when last asked; null when it was not asked yet.
+    pub reachable: Option<bool>,
+    /// Why it did not.
+    pub problem: Option<String>,
+    /// `closed`, `open` or `half_open`.
+    pub breaker: &'static str,
+    /// Requests sent to it now.
+    pub in_flight: usize,
+    /// Requests waiting for it.
+    pub waiting: usize,
+    /// Requests sent to it at one time at most.
+    pub max_concurrent: usize,
+    /// The models it has.
+    pub models: Option<Vec<String>>,
+}
+
+/// Whether the gateway can serve.
+#[derive(Clone, Debug, Serialize)]
+pub struct Readiness {
+    /// It can.
+    pub ready: bool,
+    /// In a word.
+    pub reason: &'static str,
+}
+
+/// Where the admin listener reads from.
+pub trait Source: Send + Sync {
+    /// The metrics page.
+    fn metrics(&self) -> String;
+    /// Whether requests can be served.
+    fn readiness(&self) -> Readiness;
+    /// Every upstream.
+    fn upstreams(&self) -> Vec<UpstreamStatus>;
+    /// The token asked for.
+    fn token(&self) -> Option<Secret>;
+}
+
+/// The admin listener's application.
+pub struct Admin {
+    source: Arc<dyn Source>,
+}
+
+impl Admin {
+    /// An admin listener over `source`.
+    #[must_use]
+    pub fn new(source: Arc<dyn Source>) -> Self {
+        Self { source }
+    }
+
+    fn answer(&self, session: &ServerSession) -> Result<(Head, Bytes), Error> {
+        let header = session.req_header();
+        let path = header.uri.path();
+        if !matches!(path, "/healthz" | "/readyz") {
+            self.authorize(session)?;
+        }
+        if !matches!(header.method, Method::GET | Method::HEAD) {
+            let mut error = Error::new(Kind::MethodNotAllowed, "the admin listener is for reading");
+            error.allow = Some("GET, HEAD");
+            return Err(error);
+        }
+        match path {
+            "/healthz" => Ok(page(StatusCode::OK, "text/plain", "ok\n".into())),
+            "/readyz" => {
+                let readiness = self.source.readiness();
+                let status =
+                    if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                json(status, &readiness)
+            }
+            "/metrics" => Ok(page(StatusCode::OK, METRICS_TYPE, self.source.metrics())),
+            "/api/upstreams" => json(StatusCode::OK, &self.source.upstreams()),
+            _ => {
+                let message =
+                    "the admin listener has /metrics, /healthz, /readyz and /api/upstreams";
+                Err(Error::new(Kind::UnknownPath, message))
+            }
+        }
+    }
+
+    fn authorize(&self, session: &ServerSession) -> Result<(), Error> {
+        let Some(token) = self.source.token() else { return Ok(()) };
+        let given = session.get_header_bytes(AUTHORIZATION);
+        let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+        // Hashes have one length, so the comparison tells nothing of the token's.
+        let same = blake3::hash(given)
+            .as_bytes()
+            .ct_eq(blake3::hash(token.reveal().as_bytes()).as_bytes());
+        if bool::from(same) {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Unauthorized, "the admin token is needed: `Authorization: Bearer …`"))
+    }
+}
+
+fn page(status: StatusCode, kind: &'static str, text: String) -> (Head, Bytes) {
+    let mut head = Head::new(status);
+    head.set(CONTENT_TYPE, HeaderValue::from_static(kind));
+    (head, Bytes::from(text))
+}
+
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<(Head, Bytes), Error> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|_| Error::new(Kind::Internal, "the answer could not be written"))?;
+    Ok(page(status, "application/json", text + "\n"))
+}
+
+#[async_trait]
+impl HttpServerApp for Admin {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        _: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        session.set_keepalive(Some(0));
+        match timeout(HEAD_TIMEOUT, session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false) | Err(_)) | Err(_) => return None,
+        }
+        let (head, body) = self
+            .answer(&session)
+            .unwrap_or_else(|error| downstream::error(&error, Dialect::OpenAi));
+        downstream::whole(&mut session, head, body).await.ok()?;
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+}

@@ -1,0 +1,73 @@
+//! The command line.
+
+mod check;
+mod key;
+mod serve;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The configuration is wrong (`EX_USAGE` of sysexits.h).
+const BAD_CONFIG: u8 = 64;
+
+/// An OpenAI-compatible gateway for the GPUs you own.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve. Without a file: Ollama at $OLLAMA_HOST or on this machine.
+    Serve {
+        /// Configuration file (YAML).
+        #[arg(short, long)]
+        config: Option<PathBuf>,
+    },
+    /// Check a configuration file and say what is wrong with it.
+    Check {
+        /// Configuration file (YAML).
+        file: PathBuf,
+    },
+    /// Make API keys.
+    Key {
+        #[command(subcommand)]
+        command: key::Command,
+    },
+    /// Print the JSON schema of the configuration file.
+    Schema,
+}
+
+/// Runs the command that was asked for; serving is the default.
+#[must_use]
+pub fn run() -> ExitCode {
+    match Arguments::parse().command {
+        None => serve::run(None),
+        Some(Command::Serve { config }) => serve::run(config),
+        Some(Command::Check { file }) => check::run(&file),
+        Some(Command::Key { command }) => key::run(&command),
+        Some(Command::Schema) => match crate::config::schema() {
+            Ok(text) => print(&text),
+            Err(cause) => fail(1, &cause.to_string()),
+        },
+    }
+}
+
+/// Prints the result of a command.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Says why a command failed.
+fn fail(code: u8, message: &str) -> ExitCode {
+    eprintln!("sluicegate: {message}");
+    ExitCode::from(code)
+}

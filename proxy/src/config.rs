@@ -1,0 +1,149 @@
+//! Configuration: the file as written ([`raw`]), its units, and the validated [`Config`] that the
+//! rest of the program is built from. A value of [`Config`] is consistent: every name it refers to
+//! exists, every secret was read, every address may be served.
+
+pub mod glob;
+pub mod load;
+pub mod raw;
+pub mod units;
+mod validate;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use http::Uri;
+
+pub use self::load::ConfigError;
+use self::load::Source;
+use self::raw::{BreakerConfig, Limits, LogFormat, Queue, Raw, Timeouts, Tls, UpstreamKind};
+use self::units::Secret;
+
+/// A validated configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Data listener.
+    pub listen: SocketAddr,
+    /// Admin listener.
+    pub admin: SocketAddr,
+    /// Bearer token of the admin listener.
+    pub admin_token: Option<Secret>,
+    /// Threads that serve requests.
+    pub workers: usize,
+    /// TLS of the data listener.
+    pub tls: Option<Tls>,
+    /// HTTP/2 without TLS.
+    pub h2c: bool,
+    /// Grace period after SIGTERM.
+    pub drain: Duration,
+    /// Pause after which a committed stream gets a comment.
+    pub heartbeat: Duration,
+    /// Bounds on what clients may take.
+    pub limits: Limits,
+    /// Origins allowed beside the defaults.
+    pub cors_origins: Vec<String>,
+    /// Access log format.
+    pub log_format: LogFormat,
+    /// Upstreams in order of preference; never empty.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// Routes in file order.
+    pub routes: Vec<RouteConfig>,
+    /// Queue bounds.
+    pub queue: Queue,
+    /// Breaker settings.
+    pub breaker: BreakerConfig,
+    /// API keys; empty means open to all.
+    pub keys: Vec<KeyConfig>,
+}
+
+/// A validated upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Scheme and authority.
+    pub origin: Uri,
+    /// Path in front of every endpoint, without a trailing slash: `/v1` for OpenAI, `` for Ollama.
+    pub base_path: String,
+    /// The protocol it speaks.
+    pub kind: UpstreamKind,
+    /// Key sent as a bearer token.
+    pub api_key: Option<Secret>,
+    /// Requests sent to it at one time.
+    pub max_concurrent: usize,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+}
+
+/// A validated route; targets refer to upstreams by index into [`Config::upstreams`].
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// Name or glob asked for.
+    pub model: String,
+    /// Weighted targets.
+    pub targets: Vec<TargetConfig>,
+    /// Ordered fallbacks.
+    pub fallback: Vec<TargetConfig>,
+    /// See [`raw::RawRoute::wait_comments`].
+    pub wait_comments: Option<Duration>,
+}
+
+/// A validated target.
+#[derive(Clone, Debug)]
+pub struct TargetConfig {
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// Model name there; none keeps the name asked for.
+    pub model: Option<String>,
+    /// Relative share.
+    pub weight: u32,
+}
+
+/// A validated API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// The owner.
+    pub name: String,
+    /// BLAKE3 of the key.
+    pub hash: [u8; 32],
+    /// Model globs the key may ask for; none allows all.
+    pub models: Option<Vec<String>>,
+    /// Requests in a minute.
+    pub requests_per_minute: Option<u32>,
+    /// Requests at one time.
+    pub max_concurrent: Option<u32>,
+}
+
+impl Config {
+    /// Reads and validates `file`, or the defaults when there is none.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let environment: HashMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let source = match file {
+            Some(path) => Source::read(path)?,
+            None => Source { file: "(defaults)".into(), text: String::new() },
+        };
+        Self::from_source(&source, environment)
+    }
+
+    /// Parses and validates a text.
+    pub fn from_source(
+        source: &Source,
+        environment: HashMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let ollama_host = environment.get("OLLAMA_HOST").cloned();
+        validate::validate(source.parse(environment)?, source, ollama_host.as_deref())
+    }
+}
+
+/// The JSON schema of the configuration file, pretty-printed.
+pub fn schema() -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(Raw))?;
+    text.push('\n');
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! From bytes on disk to [`Raw`], with errors a person can act on: file:line:column, what was
+//! expected, the line itself and a near name.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use serde_saphyr::Location;
+
+use super::raw::Raw;
+use super::units::SECRET_HELP;
+
+/// Beyond this edit distance a suggestion would be a guess.
+const MAX_SUGGESTION_DISTANCE: usize = 3;
+
+/// Why a configuration was refused.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// What is wrong and what was expected.
+    pub message: String,
+    place: Option<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    file: String,
+    line: u64,
+    column: u64,
+    text: String,
+}
+
+impl ConfigError {
+    /// An error that belongs to no single place in the file.
+    #[must_use]
+    pub fn general(message: impl Into<String>) -> Self {
+        Self { message: message.into(), place: None }
+    }
+
+    fn hide_line(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.text = "(line not shown)".into();
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(Place { file, line, column, text }) = &self.place else {
+            return f.write_str(&self.message);
+        };
+        let gutter = line.to_string().len();
+        let caret = usize::try_from(*column).unwrap_or(1).max(1);
+        write!(
+            f,
+            "{file}:{line}:{column}: {}\n {line} | {text}\n {:gutter$} | ",
+            self.message, ""
+        )?;
+        write!(f, "{:>caret$}", "^")
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A configuration text and the name it is known by in errors.
+#[derive(Debug)]
+pub struct Source {
+    /// File name for messages.
+    pub file: String,
+    /// The YAML itself.
+    pub text: String,
+}
+
+impl Source {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| ConfigError::general(format!("cannot read {file}: {cause}")))?;
+        Ok(Self { file, text })
+    }
+
+    /// Parses the text; `${NAME}` in a value is replaced from `environment`.
+    pub fn parse(&self, environment: HashMap<String, String>) -> Result<Raw, ConfigError> {
+        if self.text.trim().is_empty() {
+            return Ok(Raw::default());
+        }
+        let options = serde_saphyr::Options::default().with_properties(environment);
+        serde_saphyr::from_str_with_options(&self.text, options)
+            .map_err(|cause| self.explain(cause.without_snippet()))
+    }
+
+    /// An error at a place in this text.
+    #[must_use]
+    pub fn error_at(&self, at: Location, message: impl Into<String>) -> ConfigError {
+        let line = at.line();
+        let index = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
+        let text = self.text.lines().nth(index).unwrap_or("").to_owned();
+        let place = Place { file: self.file.clone(), line, column: at.column(), text };
+        ConfigError { message: message.into(), place: Some(place) }
+    }
+
+    fn explain(&self, cause: &serde_saphyr::Error) -> ConfigError {
+        use serde_saphyr::Error as E;
+        let message = match cause {
+            E::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
+            E::SerdeUnknownVariant { variant, expected, .. } => unknown("value", variant, expected),
+            E::SerdeMissingField { field, .. } => format!("key `{field}` is missing"),
+            other => first_line(&other.to_string()),
+        };
+        match cause.location() {
+            Some(at) if at.line() > 0 => {
+                let mut error = self.error_at(at, message);
+                // The line may show the very secret that does not belong there.
+                if error.message.contains(SECRET_HELP) {
+                    error.hide_line();
+                }
+                error
+            }
+            _ => ConfigError::general(format!("{}: {message}", self.file)),
+        }
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or(text).to_owned()
+}
+
+fn unknown(what: &str, given: &str, expected: &[&str]) -> String {
+    let list = expected.join(", ");
+    match nearest(given, expected.iter().copied()) {
+        Some(near) => {
+            format!("unknown {what} `{given}`; did you mean `{near}`? Expected one of: {list}")
+        }
+        None => format!("unknown {what} `{given}`; expected one of: {list}"),
+    }
+}
+
+/// The candidate closest to `given`, if any is close enough to be what was meant.
+pub fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(given, candidate), candidate))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, near)| {
+            *distance <= MAX_SUGGESTION_DISTANCE && *distance < near.chars().count()
+        })
+        .map(|(_, near)| near)
+}

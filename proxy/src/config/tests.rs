@@ -1,0 +1,111 @@
+//! What a configuration may say, and how a wrong one is refused.
+
+use super::*;
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    let source = Source { file: "test.yaml".into(), text: text.into() };
+    let environment = HashMap::from([("PORT".to_owned(), "4321".to_owned())]);
+    Config::from_source(&source, environment)
+}
+
+fn refusal(text: &str) -> String {
+    load(text).expect_err("refused").to_string()
+}
+
+#[test]
+fn nothing_at_all_is_a_configuration() {
+    let config = load("").expect("defaults");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.admin.to_string(), "127.0.0.1:9464");
+    assert_eq!(config.upstreams[0].origin.to_string(), "http://127.0.0.1:11434/");
+}
+
+#[test]
+fn variables_expand_in_values() {
+    assert_eq!(load("listen: 127.0.0.1:${PORT}").expect("valid").listen.port(), 4321);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place_and_a_near_name() {
+    let error = refusal("listen: 127.0.0.1:0\nheartbeet: 15s\n");
+    assert!(error.starts_with("test.yaml:2:1: unknown key `heartbeet`"), "{error}");
+    assert!(error.contains("did you mean `heartbeat`?"), "{error}");
+    assert!(error.contains(" 2 | heartbeet: 15s"), "{error}");
+}
+
+#[test]
+fn a_duration_without_a_unit_is_refused_with_its_place() {
+    let error = refusal("heartbeat: 15\n");
+    assert!(error.starts_with("test.yaml:1:12: "), "{error}");
+    assert!(error.contains("with a unit"), "{error}");
+}
+
+#[test]
+fn a_size_with_a_wrong_unit_is_refused() {
+    let error = refusal("limits: { body: 10mb }\n");
+    assert!(error.starts_with("test.yaml:1:17: "), "{error}");
+    assert!(error.contains("128MiB"), "{error}");
+}
+
+const UPSTREAM: &str = "upstreams:\n  host: { url: http://127.0.0.1:1, kind: ollama }\n";
+
+#[test]
+fn a_dangling_upstream_is_refused_with_its_place_and_a_near_name() {
+    let text = format!("{UPSTREAM}routes:\n  - model: m\n    targets: [{{ upstream: hots }}]\n");
+    let error = refusal(&text);
+    assert!(error.starts_with("test.yaml:5:27: no upstream is named `hots`"), "{error}");
+    assert!(error.contains("did you mean `host`?"), "{error}");
+}
+
+#[test]
+fn an_unknown_kind_is_refused_with_what_was_expected() {
+    let error = refusal("upstreams:\n  host: { url: http://h:1, kind: olama }\n");
+    assert!(error.contains("did you mean `ollama`?"), "{error}");
+}
+
+#[test]
+fn an_open_door_must_be_asked_for() {
+    assert!(refusal("listen: 0.0.0.0:8080").contains("anonymous: true"));
+    assert!(load("listen: 0.0.0.0:8080\nanonymous: true").is_ok());
+    assert!(refusal("admin: 0.0.0.0:9464").contains("admin_token"));
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_not_repeated() {
+    let error = refusal("upstreams:\n  o: { url: https://h, kind: openai, api_key: sk-hunter2 }\n");
+    assert!(error.contains("env:NAME"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_bad_hash_and_a_double_name_are_refused() {
+    let hash = blake3::hash(b"k").to_hex();
+    assert!(refusal("keys: [{ name: a, hash: plain }]").contains("key new"));
+    let twice = format!(
+        "keys: [{{ name: a, hash: 'blake3:{hash}' }}, {{ name: a, hash: 'blake3:{hash}' }}]"
+    );
+    assert!(refusal(&twice).contains("two keys are named `a`"));
+}
+
+#[test]
+fn every_key_in_the_schema_has_a_description() {
+    let schema: serde_json::Value = serde_json::from_str(&schema().expect("schema")).expect("JSON");
+    let mut missing = Vec::new();
+    undescribed(&schema, "", &mut missing);
+    assert!(missing.is_empty(), "no description: {missing:?}");
+}
+
+fn undescribed(node: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
+    if let Some(properties) = node.get("properties").and_then(|p| p.as_object()) {
+        for (name, property) in properties {
+            if property.get("description").is_none() {
+                missing.push(format!("{path}/{name}"));
+            }
+        }
+    }
+    if let Some(object) = node.as_object() {
+        for (name, child) in object {
+            undescribed(child, &format!("{path}/{name}"), missing);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Sluicegate: an OpenAI-compatible gateway for the GPUs you own.
+//!
+//! # Layout, in the order of a request
+//!
+//! - [`listener`]: sockets, TLS, the limit on connections
+//! - [`request`]: bytes → endpoint, caller, body, the fields that matter
+//! - [`router`]: model name → targets
+//! - [`admission`]: a place at an upstream, or a bounded wait for one
+//! - [`breaker`]: whether an upstream is worth asking
+//! - [`upstream`]: connections, one exchange, what an upstream has
+//! - [`response`]: streams split and watched, answers written
+//! - [`pipeline`]: the only code that knows this order
+//! - [`telemetry`]: metrics, access log, program log
+//! - [`admin`]: the second listener
+//! - [`server`]: builds all of it, runs, reloads, drains
+//! - [`cli`]: the command line
+//!
+//! Below all of them: [`config`], [`error`], [`ids`], and the wire types of [`openai`] and
+//! [`ollama`].
+
+pub mod admin;
+pub mod admission;
+pub mod breaker;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod ids;
+pub mod listener;
+pub mod ollama;
+pub mod openai;
+pub mod pipeline;
+pub mod request;
+pub mod response;
+pub mod router;
+pub mod server;
+pub mod telemetry;
+pub mod upstream;

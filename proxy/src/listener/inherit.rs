@@ -1,0 +1,81 @@
+//! Listening sockets: bound afresh, or taken over from the process that came before.
+//!
+//! Sockets are inherited as with systemd's socket activation (`LISTEN_FDS`, sd_listen_fds(3)): the
+//! data listener first, the admin listener second. An upgrade uses the same way: the running
+//! process starts its successor with both sockets, goes on serving, and drains when the successor
+//! says it is ready.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command};
+
+use command_fds::{CommandFdExt, FdMapping};
+use listenfd::ListenFd;
+use rustix::process::{Pid, Signal, getppid, kill_process};
+
+/// Tells a successor whom to relieve.
+const PREDECESSOR: &str = "SLUICEGATE_UPGRADE_FROM";
+/// The first inherited descriptor (sd_listen_fds(3)).
+const FIRST_FD: i32 = 3;
+
+/// Both listening sockets.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For requests.
+    pub data: TcpListener,
+    /// For metrics, health and status.
+    pub admin: TcpListener,
+}
+
+impl Sockets {
+    /// Takes over inherited sockets, else binds.
+    pub fn open(data: SocketAddr, admin: SocketAddr) -> io::Result<Self> {
+        let mut inherited = ListenFd::from_env();
+        let mut take = |index: usize, wanted: SocketAddr| {
+            let socket = match inherited.take_tcp_listener(index) {
+                Ok(Some(socket)) => socket,
+                Ok(None) | Err(_) => bind(wanted)?,
+            };
+            socket.set_nonblocking(true)?;
+            io::Result::Ok(socket)
+        };
+        Ok(Self { data: take(0, data)?, admin: take(1, admin)? })
+    }
+
+    /// Starts a successor of this process, with its arguments and both sockets.
+    pub fn start_successor(&self) -> io::Result<Child> {
+        let fds = [OwnedFd::from(self.data.try_clone()?), OwnedFd::from(self.admin.try_clone()?)];
+        let mappings = fds
+            .into_iter()
+            .zip(FIRST_FD..)
+            .map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd })
+            .collect();
+        Command::new(std::env::current_exe()?)
+            .args(std::env::args_os().skip(1))
+            .env("LISTEN_FDS", "2")
+            .env_remove("LISTEN_PID")
+            .env(PREDECESSOR, std::process::id().to_string())
+            .fd_mappings(mappings)
+            .map_err(io::Error::other)?
+            .spawn()
+    }
+}
+
+/// Binds with `SO_REUSEADDR`, which `TcpListener` sets by itself on Unix.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|cause| {
+        io::Error::new(cause.kind(), format!("cannot listen on {address}: {cause}"))
+    })
+}
+
+/// Tells the predecessor, if there is one, that this process serves now.
+pub fn relieve_predecessor() -> Result<(), rustix::io::Errno> {
+    let named = std::env::var(PREDECESSOR).ok().and_then(|pid| pid.parse().ok());
+    let Some(pid) = named.and_then(Pid::from_raw) else { return Ok(()) };
+    // The variable may have been inherited further; only a living parent is meant.
+    if getppid() != Some(pid) {
+        return Ok(());
+    }
+    kill_process(pid, Signal::TERM)
+}

@@ -1,0 +1,66 @@
+//! Ollama's native wire types, as far as the gateway acts on them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// `GET /api/tags` and `GET /api/ps`: entries are kept as they are.
+#[derive(Debug, Deserialize)]
+pub struct Models<'a> {
+    /// The models; null when there are none.
+    #[serde(borrow)]
+    pub models: Option<Vec<&'a RawValue>>,
+}
+
+/// `GET /api/tags` and `GET /api/ps` as the gateway answers them.
+#[derive(Debug, Serialize)]
+pub struct MergedModels<'a> {
+    /// The models; never null.
+    pub models: Vec<&'a RawValue>,
+}
+
+/// What the gateway reads of an entry.
+#[derive(Debug, Deserialize)]
+pub struct ModelName {
+    /// Full name with its tag.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// `GET /api/version`.
+#[derive(Debug, Deserialize)]
+pub struct Version {
+    /// Such as `0.12.3`.
+    pub version: String,
+}
+
+/// What the gateway reads of one line of a native stream, or of a whole native answer.
+#[derive(Debug, Deserialize)]
+pub struct Line {
+    /// Set on the last line.
+    #[serde(default)]
+    pub done: bool,
+    /// Prompt tokens, on the last line.
+    #[serde(default)]
+    pub prompt_eval_count: Option<u64>,
+    /// Generated tokens, on the last line.
+    #[serde(default)]
+    pub eval_count: Option<u64>,
+}
+
+/// A name without a tag means `:latest`.
+#[must_use]
+pub fn same_model(a: &str, b: &str) -> bool {
+    a == b || a.strip_suffix(":latest") == Some(b) || b.strip_suffix(":latest") == Some(a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tag_is_latest() {
+        assert!(same_model("llama3.2", "llama3.2:latest"));
+        assert!(same_model("llama3.2:latest", "llama3.2"));
+        assert!(!same_model("llama3.2:3b", "llama3.2"));
+    }
+}

@@ -1,0 +1,385 @@
+//! One request from top to bottom: the only code that knows the order of the stages.
+//!
+//! ```text
+//! read head → cors → endpoint → caller → body → route → (admission → upstream)* → relay → record
+//! ```
+//!
+//! Until the first content of an answer has come, any failure may move the request to the next
+//! target; after it, never. A client that leaves drops whatever is running for it.
+
+pub mod attempt;
+pub mod ctx;
+pub mod local;
+pub mod obtain;
+pub mod relay;
+pub mod state;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode};
+use pingora_core::apps::{
+    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream,
+};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::ctx::{Ctx, Phase};
+use self::obtain::Answer;
+use self::state::{Shared, Snapshot};
+use crate::error::{Error, Kind};
+use crate::request::Request;
+use crate::request::body::{self, ReadError};
+use crate::request::cors;
+use crate::request::endpoint::{Endpoint, dialect_of};
+use crate::response::downstream::{self, ClientGone, Head};
+use crate::response::watch::Grammar;
+use crate::router::{self, Plan};
+use crate::telemetry::{Outcome, Registry};
+use crate::upstream::Pool;
+
+/// A model list younger than this is not asked for again before a model is called unknown.
+const CATALOGUE_AGE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Why a request ends before its answer is whole.
+#[derive(Debug)]
+pub enum Stop {
+    /// The client is told why.
+    Refused(Error),
+    /// The client left.
+    Gone,
+    /// The answer had begun and cannot be completed.
+    Cut(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Refused(error)
+    }
+}
+
+impl From<ClientGone> for Stop {
+    fn from(_: ClientGone) -> Self {
+        Stop::Gone
+    }
+}
+
+impl From<ReadError> for Stop {
+    fn from(cause: ReadError) -> Self {
+        match cause {
+            ReadError::Refused(error) => Stop::Refused(error),
+            ReadError::ClientGone => Stop::Gone,
+        }
+    }
+}
+
+/// The request path of one worker.
+#[derive(Debug)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    pool: Arc<Pool>,
+    registry: Registry,
+    options: HttpServerOptions,
+}
+
+impl Pipeline {
+    /// The request path over `shared`, with connections of its own.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, h2c: bool) -> Self {
+        let mut options = HttpServerOptions::default();
+        options.h2c = h2c;
+        Self { shared, pool: Arc::default(), registry: Registry::default(), options }
+    }
+
+    /// The worker's idle upstream connections.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Reads one request's head; `None` when there is nothing to answer.
+    async fn read_head(&self, session: &mut ServerSession, snapshot: &Snapshot) -> Option<()> {
+        session.set_keepalive(Some(0));
+        session.set_write_timeout(Some(snapshot.config.limits.write_timeout.0));
+        let wait = snapshot.config.limits.header_timeout.0;
+        match timeout(wait, session.read_request()).await {
+            Ok(Ok(true)) => Some(()),
+            Ok(Ok(false)) | Err(_) => None,
+            Ok(Err(cause)) => {
+                tracing::debug!(%cause, "unreadable request");
+                let refusal = Error::new(Kind::InvalidRequest, "this is not a valid HTTP request");
+                let (head, body) = downstream::error(&refusal, crate::error::Dialect::OpenAi);
+                // Whatever the sender is, it may be gone already.
+                let _ = downstream::whole(session, head, body).await;
+                None
+            }
+        }
+    }
+
+    async fn serve(&self, session: &mut ServerSession, snapshot: &Snapshot) -> bool {
+        let _active = self.shared.enter();
+        let mut ctx = Ctx::new(session.req_header());
+        let ended = self.answer(session, snapshot, &mut ctx).await;
+        let reusable = match ended {
+            Ok(()) => true,
+            Err(Stop::Refused(error)) => {
+                tracing::debug!(id = %ctx.id, error = %error, "refused");
+                ctx.detail.get_or_insert_with(|| error.message.to_string());
+                let (mut head, body) = downstream::error(&error, ctx.dialect);
+                ctx.common_headers(&mut head);
+                let sent = self.send_whole(session, &mut ctx, head, body).await;
+                if sent.is_ok() && !session.is_body_done() {
+                    downstream::linger(session).await;
+                }
+                sent.is_ok()
+            }
+            Err(Stop::Gone) => {
+                ctx.outcome = Outcome::ClientGone;
+                false
+            }
+            Err(Stop::Cut(why)) => {
+                ctx.outcome = Outcome::Cut;
+                ctx.detail = Some(why);
+                false
+            }
+        };
+        ctx.record(|record| {
+            self.registry.record(record);
+            self.shared.log.write(record);
+        });
+        reusable
+    }
+
+    async fn send_whole(
+        &self,
+        session: &mut ServerSession,
+        ctx: &mut Ctx,
+        head: Head,
+        body: Bytes,
+    ) -> Result<(), ClientGone> {
+        ctx.status = head.status().as_u16();
+        let sent = downstream::whole(session, head, body).await;
+        if sent.is_err() {
+            ctx.outcome = Outcome::ClientGone;
+        }
+        sent
+    }
+
+    /// The order of a request.
+    async fn answer(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        ctx: &mut Ctx,
+    ) -> Result<(), Stop> {
+        refuse_bare_line_feeds(session)?;
+        let header = session.req_header();
+        ctx.dialect = dialect_of(header.uri.path());
+        ctx.origin = cors::check(&header.headers, &snapshot.config.cors_origins)?;
+        if header.method == Method::OPTIONS
+            && let Some(head) = preflight(session, ctx)
+        {
+            return Ok(self.send_whole(session, ctx, head, Bytes::new()).await?);
+        }
+        let endpoint = Endpoint::resolve(&header.method, header.uri.path())?;
+        ctx.endpoint = endpoint.path();
+        let caller = Arc::clone(snapshot.callers.authenticate(&header.headers)?);
+        ctx.caller = caller.name.clone();
+        if endpoint.is_local() {
+            let (head, body) = self.local(session, snapshot, endpoint, &caller).await?;
+            return self.finish_local(session, ctx, head, body).await;
+        }
+        let _place = caller.enter()?;
+        let request = self.read_request(session, snapshot, endpoint).await?;
+        ctx.asked.clone_from(&request.scan.model);
+        caller.check_model(&request.scan.model)?;
+        let plan = self.plan(session, snapshot, &request, ctx).await?;
+        let answer = self.await_answer(session, snapshot, &request, &plan, ctx).await?;
+        self.relay(session, snapshot, &request, answer, ctx).await
+    }
+
+    async fn finish_local(
+        &self,
+        session: &mut ServerSession,
+        ctx: &mut Ctx,
+        mut head: Head,
+        body: Bytes,
+    ) -> Result<(), Stop> {
+        ctx.common_headers(&mut head);
+        Ok(self.send_whole(session, ctx, head, body).await?)
+    }
+
+    async fn read_request(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        endpoint: Endpoint,
+    ) -> Result<Request, Stop> {
+        let body = body::read(session, &snapshot.config.limits, &self.shared.budget).await?;
+        let query = session.req_header().uri.query().unwrap_or("");
+        Ok(Request::parse(endpoint, query, body)?)
+    }
+
+    /// Where the request may go. Asking upstreams what they have may take a while, so the client
+    /// is watched meanwhile.
+    async fn plan(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        request: &Request,
+        ctx: &mut Ctx,
+    ) -> Result<Plan, Stop> {
+        let model = request.scan.model.as_str();
+        let native = request.endpoint.is_native();
+        let mut plan = match snapshot.table.route(model) {
+            Some(plan) => plan,
+            None => {
+                ctx.phase = Phase::Routing;
+                tokio::select! {
+                    biased;
+                    plan = self.plan_by_own_name(snapshot, model) => plan?,
+                    _ = session.read_body_or_idle(true) => return Err(Stop::Gone),
+                }
+            }
+        };
+        if native {
+            let speaks = |target: &router::Target| snapshot.backends[target.upstream].is_ollama();
+            plan.targets.retain(speaks);
+            plan.fallback.retain(speaks);
+            if plan.targets.is_empty() && plan.fallback.is_empty() {
+                let message = format!(
+                    "`{model}` is not served by an Ollama, so it has no native API here; use /v1"
+                );
+                return Err(Error::new(Kind::ModelNotFound, message).param("model").into());
+            }
+        }
+        ctx.reason = plan.reason;
+        Ok(plan)
+    }
+
+    async fn plan_by_own_name(&self, snapshot: &Snapshot, model: &str) -> Result<Plan, Error> {
+        let known: Vec<_> =
+            snapshot.backends.iter().map(|one| one.catalogue.known().has(model)).collect();
+        if known.contains(&Some(true))
+            && let Some(plan) = router::by_own_name(model, &known)
+        {
+            return Ok(plan);
+        }
+        let fresh = snapshot.refresh(&self.pool, CATALOGUE_AGE).await;
+        let has: Vec<_> = fresh.iter().map(|listing| listing.has(model)).collect();
+        router::by_own_name(model, &has).ok_or_else(|| snapshot.unknown_model(model, &fresh))
+    }
+
+    /// Finds an answer while watching whether the client is still there, and keeps a waiting
+    /// stream alive where the route wants that.
+    async fn await_answer(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        request: &Request,
+        plan: &Plan,
+        ctx: &mut Ctx,
+    ) -> Result<Answer, Stop> {
+        let sse = Grammar::of(request.endpoint.path()).content_type() == "text/event-stream";
+        let comments = plan.wait_comments.filter(|_| request.streaming && sse);
+        let mut next = comments.map(|wait| ctx.started + wait);
+        let mut waiting_head = comments.map(|_| {
+            let mut head = Head::new(StatusCode::OK);
+            head.set(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            ctx.common_headers(&mut head);
+            head
+        });
+        let client_headers = session.req_header().headers.clone();
+        let mut progress = std::mem::take(&mut ctx.progress);
+        let result = {
+            let mut obtain =
+                pin!(self.obtain(snapshot, request, plan, &client_headers, &mut progress));
+            loop {
+                let wake = next.unwrap_or_else(|| ctx.started + FAR);
+                tokio::select! {
+                    biased;
+                    answer = &mut obtain => break answer.map_err(Stop::Refused),
+                    _ = session.read_body_or_idle(true) => break Err(Stop::Gone),
+                    () = sleep_until(wake), if next.is_some() => {
+                        if let Some(head) = waiting_head.take() {
+                            ctx.status = StatusCode::OK.as_u16();
+                            downstream::begin(session, head).await?;
+                            ctx.committed = true;
+                        }
+                        downstream::part(session, Bytes::from_static(b": waiting\n\n")).await?;
+                        next = comments.map(|wait| Instant::now() + wait);
+                    }
+                }
+            }
+        };
+        ctx.progress = progress;
+        ctx.phase = ctx.progress.phase;
+        match result {
+            Err(Stop::Refused(error)) if ctx.committed => {
+                self.fail_committed(session, request, &error).await?;
+                Err(Stop::Cut(error.message.into_owned()))
+            }
+            other => other,
+        }
+    }
+}
+
+/// A time that never comes, for a timer that is not armed.
+const FAR: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+/// pingora's parser, as RFC 9112 (2.2) allows, takes a bare LF as a line end; other parsers on the
+/// way may not, and that difference is what smuggling lives on.
+fn refuse_bare_line_feeds(session: &ServerSession) -> Result<(), Error> {
+    let Some(http1) = session.as_http1() else { return Ok(()) };
+    let raw = http1.get_headers_raw_bytes();
+    let bare = memchr::memchr_iter(b'\n', &raw).any(|at| at == 0 || raw[at - 1] != b'\r');
+    if bare {
+        let message = "a header line ends in a bare line feed";
+        return Err(Error::new(Kind::InvalidRequest, message));
+    }
+    Ok(())
+}
+
+fn preflight(session: &ServerSession, ctx: &Ctx) -> Option<Head> {
+    let headers = &session.req_header().headers;
+    let origin = ctx.origin.as_ref()?;
+    headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    let mut head = Head::new(StatusCode::NO_CONTENT);
+    for (name, value) in origin.preflight(headers) {
+        head.set(name, value);
+    }
+    ctx.common_headers(&mut head);
+    Some(head)
+}
+
+#[async_trait]
+impl HttpServerApp for Pipeline {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let snapshot = self.shared.snapshot.load_full();
+        self.read_head(&mut session, &snapshot).await?;
+        session.set_pipelining_enabled(true);
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        }
+        if !self.serve(&mut session, &snapshot).await {
+            return None;
+        }
+        drop(snapshot);
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}

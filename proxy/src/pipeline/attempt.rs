@@ -1,0 +1,335 @@
+//! One request to one target, up to the first content of its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use super::state::Backend;
+use crate::error::{Dialect, Error, Kind, openai_type, render};
+use crate::openai::MaybeError;
+use crate::request::{Request, headers};
+use crate::response::downstream::X_REQUEST_ID;
+use crate::response::sse::{Splitter, Unit};
+use crate::response::watch::{Grammar, Verdict, Watch};
+use crate::upstream::exchange::{self, Call};
+use crate::upstream::{Failure, Pool, Reply};
+
+/// A whole answer up to this size is held, so that one that breaks off can still be got elsewhere.
+const HOLD_WHOLE: usize = 256 * 1024;
+/// The most of an upstream's error body that is kept.
+const HOLD_ERROR: usize = 64 * 1024;
+/// Events held back in search of the first content; a stream that says more without any content
+/// is passed on as it is.
+const HOLD_EVENTS: usize = 64 * 1024;
+/// Joined parts of a stream are written at once up to this size.
+pub const PART: usize = 12 * 1024;
+/// Pause before a refused connection is tried once more when there is no other target.
+const REFUSED_AGAIN: Duration = Duration::from_millis(100);
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its head, and what follows.
+    pub reply: Reply,
+    /// What has come of it.
+    pub body: Begin,
+}
+
+/// The beginning of an answer's body.
+#[derive(Debug)]
+pub enum Begin {
+    /// All of it.
+    Whole(Bytes),
+    /// A part of a large or opaque one.
+    Partial(Bytes),
+    /// A stream up to its first content.
+    Stream(Stream),
+}
+
+/// A stream being relayed.
+#[derive(Debug)]
+pub struct Stream {
+    /// Splits it.
+    pub splitter: Splitter,
+    /// Watches it.
+    pub watch: Watch,
+    /// What has come and was not sent yet.
+    pub held: Vec<Bytes>,
+}
+
+/// Why a target gave no answer.
+#[derive(Debug)]
+pub enum Rejection {
+    /// The exchange failed.
+    Failed(Failure),
+    /// It answered that it cannot: 429 or a 5xx.
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// Its `Retry-After`.
+        retry_after: Option<HeaderValue>,
+        /// A person's text.
+        message: String,
+    },
+    /// Its stream began with an error or ended before any content.
+    EmptyStream(String),
+    /// It refused the gateway's own credentials.
+    Credentials(StatusCode),
+}
+
+impl Rejection {
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Rejection::Failed(failure) => failure.as_str(),
+            Rejection::Status { status, .. } if status.as_u16() == 429 => "rate_limited",
+            Rejection::Status { status, .. } if status.as_u16() == 503 => "busy",
+            Rejection::Status { .. } => "status",
+            Rejection::EmptyStream(_) => "empty_stream",
+            Rejection::Credentials(_) => "credentials",
+        }
+    }
+
+    /// Whether it says that the upstream is full, not that it is broken.
+    #[must_use]
+    pub fn is_back_pressure(&self) -> bool {
+        matches!(self, Rejection::Status { status, .. } if matches!(status.as_u16(), 429 | 503))
+    }
+
+    /// Whether the request may have been worked on, so that trying again multiplies the load.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        !matches!(self, Rejection::Failed(Failure::Connect(_) | Failure::ConnectTimeout))
+    }
+
+    /// The error for the client when nobody else can serve.
+    #[must_use]
+    pub fn error(&self, upstream: &str) -> Error {
+        match self {
+            Rejection::Failed(failure) => {
+                let kind = match failure {
+                    Failure::ConnectTimeout
+                    | Failure::FirstByteTimeout
+                    | Failure::Stalled
+                    | Failure::TotalTimeout => Kind::GatewayTimeout,
+                    Failure::Connect(_) | Failure::Broken(_) => Kind::BadGateway,
+                };
+                Error::new(kind, format!("the upstream `{upstream}` failed: {failure}"))
+            }
+            Rejection::EmptyStream(why) => {
+                Error::new(Kind::BadGateway, format!("the upstream `{upstream}` failed: {why}"))
+            }
+            Rejection::Credentials(status) => {
+                let message = format!(
+                    "the upstream `{upstream}` refused the gateway's own credentials (status {})",
+                    status.as_u16()
+                );
+                Error::new(Kind::BadGateway, message)
+            }
+            Rejection::Status { status, message, retry_after } => {
+                let kind = match status.as_u16() {
+                    429 => Kind::RateLimited,
+                    503 => Kind::Overloaded,
+                    504 => Kind::GatewayTimeout,
+                    500 => Kind::Internal,
+                    _ => Kind::BadGateway,
+                };
+                let error = Error::new(kind, message.clone());
+                match retry_after
+                    .as_ref()
+                    .and_then(seconds)
+                    .or(self.is_back_pressure().then_some(1))
+                {
+                    Some(wait) => error.retry_after(Duration::from_secs(wait)),
+                    None => error,
+                }
+            }
+        }
+    }
+}
+
+/// `Retry-After` in seconds, given as such or as a date (RFC 9110, 10.2.3).
+fn seconds(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok()?.trim();
+    text.parse().ok().or_else(|| {
+        let at = httpdate::parse_http_date(text).ok()?;
+        Some(at.duration_since(std::time::SystemTime::now()).map_or(1, |wait| wait.as_secs() + 1))
+    })
+}
+
+/// Sends `request` to `backend`. With `alone`, a refused connection is tried once more.
+pub async fn attempt(
+    backend: &Backend,
+    pool: &Arc<Pool>,
+    request: &Request,
+    model: &str,
+    from_client: &HeaderMap,
+    alone: bool,
+) -> Result<Begun, Rejection> {
+    let config = &backend.origin.config;
+    let call = Call {
+        method: Method::POST,
+        path: request.endpoint.path(),
+        query: request.query.clone(),
+        headers: forwarded(from_client, config.kind),
+        body: request.body_for(config.kind, model),
+    };
+    let begun = Instant::now();
+    let deadline = begun + config.timeouts.first_byte.0.min(config.timeouts.total.0);
+    let mut sent = exchange::send(&backend.origin, pool, &call, deadline).await;
+    if alone && matches!(sent, Err(Failure::Connect(_))) {
+        tokio::time::sleep(REFUSED_AGAIN).await;
+        sent = exchange::send(&backend.origin, pool, &call, deadline).await;
+    }
+    let reply = sent.map_err(Rejection::Failed)?;
+    classify(reply, backend, request, deadline).await
+}
+
+fn forwarded(from_client: &HeaderMap, kind: crate::config::raw::UpstreamKind) -> HeaderMap {
+    let mut out = headers::forwarded(from_client, kind);
+    if let Some(id) = from_client.get(X_REQUEST_ID) {
+        out.insert(X_REQUEST_ID, id.clone());
+    }
+    out
+}
+
+async fn classify(
+    mut reply: Reply,
+    backend: &Backend,
+    request: &Request,
+    deadline: Instant,
+) -> Result<Begun, Rejection> {
+    let idle = backend.origin.config.timeouts.idle.0;
+    let status = reply.status;
+    let code = status.as_u16();
+    if code == 401 || code == 407 || (code == 403 && is_empty(&reply)) {
+        return Err(Rejection::Credentials(status));
+    }
+    if code == 429 || status.is_server_error() {
+        let (body, _) = reply.collect(HOLD_ERROR, idle).await.map_err(Rejection::Failed)?;
+        let retry_after = reply.headers.get(RETRY_AFTER).cloned();
+        return Err(Rejection::Status { status, retry_after, message: error_text(&body, status) });
+    }
+    if reply.headers.contains_key(CONTENT_ENCODING) {
+        return Ok(Begun { reply, body: Begin::Partial(Bytes::new()) });
+    }
+    if request.streaming && is_stream(&reply) {
+        return first_content(reply, request, deadline).await;
+    }
+    let (body, more) = reply.collect(HOLD_WHOLE, idle).await.map_err(Rejection::Failed)?;
+    if more {
+        return Ok(Begun { reply, body: Begin::Partial(body) });
+    }
+    let body = if status.is_client_error() { enveloped(&mut reply, body, request) } else { body };
+    Ok(Begun { reply, body: Begin::Whole(body) })
+}
+
+fn is_empty(reply: &Reply) -> bool {
+    reply.headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length == "0")
+}
+
+fn is_stream(reply: &Reply) -> bool {
+    let kind = reply.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    reply.status == StatusCode::OK
+        && (kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/x-ndjson"))
+}
+
+fn error_text(body: &[u8], status: StatusCode) -> String {
+    let parsed = serde_json::from_slice::<MaybeError<'_>>(body).ok();
+    parsed.and_then(|error| error.message()).unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(body);
+        let text: String = text.trim().chars().take(300).collect();
+        if text.is_empty() || text.starts_with('<') {
+            format!("the upstream answered with status {}", status.as_u16())
+        } else {
+            text
+        }
+    })
+}
+
+/// A client error in the caller's own envelope: an SDK shows an empty message for anything else.
+fn enveloped(reply: &mut Reply, body: Bytes, request: &Request) -> Bytes {
+    let dialect = request.endpoint.dialect();
+    let parsed = serde_json::from_slice::<MaybeError<'_>>(&body).ok();
+    let is_object = |raw: &serde_json::value::RawValue| raw.get().starts_with('{');
+    let fits = parsed.as_ref().and_then(|error| error.error).is_some_and(|raw| match dialect {
+        Dialect::OpenAi | Dialect::Anthropic => is_object(raw),
+        Dialect::Ollama => !is_object(raw),
+    });
+    if fits {
+        return body;
+    }
+    reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let message = error_text(&body, reply.status);
+    render(dialect, reply.status, &message, None, Some(openai_type(reply.status)))
+}
+
+/// Holds a stream back until something generated has come.
+async fn first_content(
+    mut reply: Reply,
+    request: &Request,
+    deadline: Instant,
+) -> Result<Begun, Rejection> {
+    let grammar = Grammar::of(request.endpoint.path());
+    let mut stream = Stream {
+        splitter: Splitter::new(grammar.framing()),
+        watch: Watch::new(grammar, request.asks_usage()),
+        held: Vec::new(),
+    };
+    let mut held = 0;
+    loop {
+        let part = timeout_at(deadline, reply.data(PART))
+            .await
+            .map_err(|_| Rejection::Failed(Failure::FirstByteTimeout))?;
+        let Some(part) = part else {
+            let why = stream.watch.error.take();
+            let why = why.unwrap_or_else(|| "the stream ended before any content".into());
+            return Err(Rejection::EmptyStream(why));
+        };
+        let part = part.map_err(Rejection::Failed)?;
+        held += part.len();
+        stream.take_in(part);
+        if let Some(error) = stream.watch.error.take_if(|_| !stream.watch.content) {
+            return Err(Rejection::EmptyStream(error));
+        }
+        if stream.watch.content || stream.watch.done || held > HOLD_EVENTS {
+            return Ok(Begun { reply, body: Begin::Stream(stream) });
+        }
+    }
+}
+
+impl Stream {
+    /// Splits and watches `part`; what is to be sent of it is added to `held`.
+    pub fn take_in(&mut self, part: Bytes) {
+        let aligned = self.splitter.at_boundary();
+        let first = self.held.len();
+        let mut untouched = true;
+        self.splitter.push(part.clone());
+        for unit in self.splitter.by_ref() {
+            match unit {
+                Unit::Piece(bytes) => {
+                    self.watch.oversized();
+                    self.held.push(bytes);
+                }
+                Unit::Whole(bytes) => match self.watch.inspect(&bytes) {
+                    Verdict::Pass => self.held.push(bytes),
+                    Verdict::Drop => untouched = false,
+                    Verdict::Replace(other) => {
+                        untouched = false;
+                        self.held.push(other);
+                    }
+                },
+            }
+        }
+        if untouched && aligned && self.splitter.at_boundary() {
+            // Whole units only, none changed: the bytes as they came are the same, in one piece.
+            self.held.truncate(first);
+            self.held.push(part);
+        }
+    }
+}

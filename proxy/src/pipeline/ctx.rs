@@ -1,0 +1,212 @@
+//! What is known of one request while it is served.
+
+use std::time::Duration;
+
+use http::header::{HeaderName, HeaderValue};
+use pingora_http::RequestHeader;
+use tokio::time::Instant;
+
+use crate::error::Dialect;
+use crate::ids::{CallerName, RequestId};
+use crate::openai::Usage;
+use crate::request::cors::AllowedOrigin;
+use crate::response::downstream::{Head, X_REQUEST_ID};
+use crate::telemetry::{Outcome, Record};
+
+const X_UPSTREAM: HeaderName = HeaderName::from_static("x-sluicegate-upstream");
+const X_MODEL: HeaderName = HeaderName::from_static("x-sluicegate-model");
+const X_REASON: HeaderName = HeaderName::from_static("x-sluicegate-reason");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// What the status of an aborted request is called in logs, as with nginx.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Where a request is, named for the cancellations metric.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Its body is read.
+    #[default]
+    Reading,
+    /// Upstreams are asked what they have.
+    Routing,
+    /// It waits for a place.
+    Queued,
+    /// It was sent and no content has come.
+    Waiting,
+    /// Its answer is relayed.
+    Answering,
+}
+
+impl Phase {
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Reading => "reading",
+            Phase::Routing => "routing",
+            Phase::Queued => "queued",
+            Phase::Waiting => "waiting",
+            Phase::Answering => "answering",
+        }
+    }
+}
+
+/// How far the search for an answer has come.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Where it is.
+    pub phase: Phase,
+    /// Time spent waiting for places.
+    pub queued: Duration,
+    /// Time spent waiting for upstreams.
+    pub upstream_wait: Duration,
+}
+
+/// One request's state.
+#[derive(Debug)]
+pub struct Ctx {
+    /// Its id.
+    pub id: RequestId,
+    /// When its head was read.
+    pub started: Instant,
+    /// The method as text.
+    pub method: String,
+    /// The endpoint's path.
+    pub endpoint: &'static str,
+    /// The caller's protocol.
+    pub dialect: Dialect,
+    /// Whose it is.
+    pub caller: CallerName,
+    /// The page that sent it.
+    pub origin: Option<AllowedOrigin>,
+    /// The model asked for.
+    pub asked: String,
+    /// Why its targets were chosen.
+    pub reason: &'static str,
+    /// Where it is.
+    pub phase: Phase,
+    /// How far the search for an answer has come.
+    pub progress: Progress,
+    /// The head of the answer was sent already, while waiting.
+    pub committed: bool,
+    /// Status sent; 0 while none was.
+    pub status: u16,
+    /// The upstream that answered and the model's name there.
+    pub answered_by: Option<(String, String)>,
+    /// When the answer's first content or byte came.
+    pub first: Option<Duration>,
+    /// Whether the answer is a stream.
+    pub streamed: bool,
+    /// Token counts.
+    pub usage: Option<Usage>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, when it did not end well.
+    pub detail: Option<String>,
+}
+
+impl Ctx {
+    /// The state of a request just read.
+    #[must_use]
+    pub fn new(header: &RequestHeader) -> Self {
+        let given = header.headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes);
+        Self {
+            id: RequestId::from_caller(given),
+            started: Instant::now(),
+            method: header.method.to_string(),
+            endpoint: "other",
+            dialect: Dialect::OpenAi,
+            caller: CallerName::anonymous(),
+            origin: None,
+            asked: String::new(),
+            reason: "",
+            phase: Phase::Reading,
+            progress: Progress::default(),
+            committed: false,
+            status: 0,
+            answered_by: None,
+            first: None,
+            streamed: false,
+            usage: None,
+            outcome: Outcome::Answered,
+            detail: None,
+        }
+    }
+
+    /// Sets the headers that every answer has.
+    pub fn common_headers(&self, head: &mut Head) {
+        head.set_text(X_REQUEST_ID, self.id.as_str());
+        if let Some(origin) = &self.origin {
+            for (name, value) in origin.headers() {
+                head.set(name, value);
+            }
+        }
+    }
+
+    /// Sets the headers that tell where an answer came from, and what took how long.
+    pub fn answer_headers(&self, head: &mut Head, upstream: &HeaderValue) {
+        self.common_headers(head);
+        head.set(X_UPSTREAM, upstream.clone());
+        if let Some((_, model)) = &self.answered_by {
+            head.set_text(X_MODEL, model);
+        }
+        head.set(X_REASON, HeaderValue::from_static(self.reason));
+        let (queued, upstream) = (self.progress.queued, self.progress.upstream_wait);
+        let own = self.started.elapsed().saturating_sub(queued + upstream);
+        let mut text = String::with_capacity(72);
+        for (name, spent) in
+            [("queue;dur=", queued), (", upstream;dur=", upstream), (", gateway;dur=", own)]
+        {
+            text.push_str(name);
+            push_millis(&mut text, spent);
+        }
+        head.set_text(SERVER_TIMING, &text);
+    }
+
+    /// Hands the finished request to telemetry.
+    pub fn record(&self, write: impl FnOnce(&Record<'_>)) {
+        write(&Record {
+            id: &self.id,
+            caller: &self.caller,
+            method: &self.method,
+            endpoint: self.endpoint,
+            asked: &self.asked,
+            upstream: self.answered_by.as_ref().map(|(upstream, _)| upstream.as_str()),
+            model: self.answered_by.as_ref().map(|(_, model)| model.as_str()),
+            status: if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status },
+            outcome: self.outcome,
+            phase: self.phase.as_str(),
+            detail: self.detail.as_deref(),
+            total: self.started.elapsed(),
+            queued: self.progress.queued,
+            upstream_wait: self.progress.upstream_wait,
+            first: self.first,
+            streamed: self.streamed,
+            usage: self.usage,
+        });
+    }
+}
+
+/// Appends milliseconds with three decimals, without the cost of formatting a float.
+fn push_millis(out: &mut String, spent: Duration) {
+    let micros = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
+    let mut digits = itoa::Buffer::new();
+    out.push_str(digits.format(micros / 1000));
+    out.push('.');
+    let rest = micros % 1000;
+    for place in [100, 10, 1] {
+        out.push(char::from(b'0' + u8::try_from(rest / place % 10).unwrap_or(0)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn millis_have_three_decimals() {
+        let mut out = String::new();
+        push_millis(&mut out, Duration::from_micros(12_034));
+        assert_eq!(out, "12.034");
+    }
+}

@@ -1,0 +1,170 @@
+//! Endpoints the gateway answers itself, from what its upstreams say they have.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use pingora_core::protocols::http::ServerSession;
+use serde::Serialize;
+
+use super::state::Snapshot;
+use super::{Pipeline, Stop};
+use crate::error::{Error, Kind};
+use crate::ollama::{MergedModels, ModelName, Models};
+use crate::openai::{Model, ModelList};
+use crate::request::auth::Caller;
+use crate::request::endpoint::{Endpoint, model_id};
+use crate::response::downstream::Head;
+use crate::upstream::catalogue;
+
+/// A model list younger than this is shown as it is: chat UIs ask often.
+const LIST_AGE: Duration = Duration::from_secs(2);
+
+impl Pipeline {
+    /// The answer of a local endpoint.
+    pub(super) async fn local(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        endpoint: Endpoint,
+        caller: &Caller,
+    ) -> Result<(Head, Bytes), Stop> {
+        let path = session.req_header().uri.path().to_owned();
+        tokio::select! {
+            biased;
+            answer = self.local_answer(snapshot, endpoint, caller, &path) => Ok(answer?),
+            _ = session.read_body_or_idle(true) => Err(Stop::Gone),
+        }
+    }
+
+    async fn local_answer(
+        &self,
+        snapshot: &Snapshot,
+        endpoint: Endpoint,
+        caller: &Caller,
+        path: &str,
+    ) -> Result<(Head, Bytes), Error> {
+        match endpoint {
+            Endpoint::Models => {
+                let data = self.models(snapshot, caller).await;
+                json(&ModelList { object: "list", data })
+            }
+            Endpoint::Model => {
+                let wanted = model_id(path);
+                caller.check_model(&wanted)?;
+                json(&self.model(snapshot, caller, &wanted).await?)
+            }
+            Endpoint::ApiTags => self.merged(snapshot, caller, "/api/tags").await,
+            Endpoint::ApiPs => self.merged(snapshot, caller, "/api/ps").await,
+            Endpoint::ApiVersion => self.version(snapshot).await,
+            _ => Ok(plain("Sluicegate is running\n")),
+        }
+    }
+
+    /// Routes first, then what the upstreams have; each name once.
+    async fn models(&self, snapshot: &Snapshot, caller: &Caller) -> Vec<Model> {
+        let listings = snapshot.refresh(&self.pool, LIST_AGE).await;
+        let mut routes: Vec<&str> = snapshot.table.names().collect();
+        routes.sort_unstable();
+        let routes = routes.into_iter().map(|name| Model {
+            id: name.to_owned(),
+            object: "model".into(),
+            created: 0,
+            owned_by: "sluicegate".into(),
+        });
+        let listed = listings.iter().filter_map(|one| one.models.as_deref()).flatten().cloned();
+        let mut seen = HashSet::new();
+        routes
+            .chain(listed)
+            .filter(|model| caller.may_use(&model.id) && seen.insert(model.id.clone()))
+            .collect()
+    }
+
+    async fn model(
+        &self,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        wanted: &str,
+    ) -> Result<Model, Error> {
+        let models = self.models(snapshot, caller).await;
+        let found = models.into_iter().find(|one| crate::ollama::same_model(&one.id, wanted));
+        match found {
+            // The id asked for is echoed, as Ollama does.
+            Some(model) => Ok(Model { id: wanted.to_owned(), ..model }),
+            None => {
+                let listings = snapshot.refresh(&self.pool, LIST_AGE).await;
+                Err(snapshot.unknown_model(wanted, &listings))
+            }
+        }
+    }
+
+    /// `/api/tags` and `/api/ps` of every Ollama, entries as they are; of entries with the same
+    /// name the first counts.
+    async fn merged(
+        &self,
+        snapshot: &Snapshot,
+        caller: &Caller,
+        path: &'static str,
+    ) -> Result<(Head, Bytes), Error> {
+        let mut asked = Vec::new();
+        for backend in snapshot.backends.iter().filter(|one| one.is_ollama()) {
+            let (backend, pool) = (Arc::clone(backend), Arc::clone(&self.pool));
+            asked.push(tokio::spawn(
+                async move { catalogue::get(&backend.origin, &pool, path).await },
+            ));
+        }
+        let mut answers = Vec::new();
+        let mut problem = None;
+        for one in asked {
+            match one.await.unwrap_or_else(|cause| Err(cause.to_string())) {
+                Ok(bytes) => answers.push(bytes),
+                Err(why) => problem = Some(why),
+            }
+        }
+        if let (true, Some(why)) = (answers.is_empty(), problem) {
+            return Err(Error::new(Kind::BadGateway, format!("no Ollama answered: {why}")));
+        }
+        let mut seen = HashSet::new();
+        let models = answers
+            .iter()
+            .filter_map(|bytes| serde_json::from_slice::<Models<'_>>(bytes).ok()?.models)
+            .flatten()
+            .filter(|raw| {
+                let name = serde_json::from_str::<ModelName>(raw.get()).map(|entry| entry.name);
+                name.is_ok_and(|name| caller.may_use(&name) && seen.insert(name))
+            })
+            .collect();
+        json(&MergedModels { models })
+    }
+
+    /// The version of the first Ollama that answers: tools ask for it to see what they talk to.
+    async fn version(&self, snapshot: &Snapshot) -> Result<(Head, Bytes), Error> {
+        for backend in snapshot.backends.iter().filter(|one| one.is_ollama()) {
+            if let Ok(body) = catalogue::get(&backend.origin, &self.pool, "/api/version").await {
+                return Ok((json_head(), body));
+            }
+        }
+        Err(Error::new(Kind::BadGateway, "no Ollama answered"))
+    }
+}
+
+fn json_head() -> Head {
+    let mut head = Head::new(StatusCode::OK);
+    head.set(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head
+}
+
+fn json<T: Serialize>(value: &T) -> Result<(Head, Bytes), Error> {
+    let body = serde_json::to_vec(value)
+        .map_err(|_| Error::new(Kind::Internal, "the answer could not be written"))?;
+    Ok((json_head(), Bytes::from(body)))
+}
+
+fn plain(text: &'static str) -> (Head, Bytes) {
+    let mut head = Head::new(StatusCode::OK);
+    head.set(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    (head, Bytes::from_static(text.as_bytes()))
+}

@@ -1,0 +1,198 @@
+//! What requests are served with: the configuration in force and the upstreams' live state, which
+//! outlives a reload.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+
+use crate::admission::Slots;
+use crate::breaker::Breaker;
+use crate::config::Config;
+use crate::config::load::nearest;
+use crate::config::raw::UpstreamKind;
+use crate::error::{Error, Kind};
+use crate::listener::accept::Connections;
+use crate::request::auth::Callers;
+use crate::request::body::Budget;
+use crate::router::Table;
+use crate::telemetry::AccessLog;
+use crate::upstream::catalogue::Listing;
+use crate::upstream::{Catalogue, Origin, Pool};
+
+/// One upstream: its address and its live state.
+#[derive(Debug)]
+pub struct Backend {
+    /// Where it is.
+    pub origin: Origin,
+    /// Its places.
+    pub slots: Arc<Slots>,
+    /// Its breaker.
+    pub breaker: Arc<Breaker>,
+    /// What it has.
+    pub catalogue: Arc<Catalogue>,
+    /// Its name as a header value.
+    pub name_header: HeaderValue,
+}
+
+impl Backend {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.origin.config.name
+    }
+
+    /// Whether it has Ollama's native endpoints.
+    #[must_use]
+    pub fn is_ollama(&self) -> bool {
+        self.origin.config.kind == UpstreamKind::Ollama
+    }
+}
+
+/// A configuration in force, with everything made of it.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The configuration.
+    pub config: Config,
+    /// Upstreams in the order of the configuration.
+    pub backends: Vec<Arc<Backend>>,
+    /// Routes.
+    pub table: Table,
+    /// API keys.
+    pub callers: Callers,
+}
+
+impl Snapshot {
+    /// Makes everything out of `config`, keeping the live state of what `previous` had already.
+    pub fn new(
+        config: Config,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+        previous: Option<&Snapshot>,
+    ) -> Result<Self, String> {
+        let known = previous.map_or(&[][..], |snapshot| &snapshot.backends);
+        let backends = config
+            .upstreams
+            .iter()
+            .map(|upstream| {
+                let same = known.iter().find(|one| one.origin.config.name == upstream.name);
+                backend(&config, upstream, tls, same)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let table = Table::new(&config);
+        let callers = Callers::new(&config.keys, previous.map(|snapshot| &snapshot.callers));
+        Ok(Self { config, backends, table, callers })
+    }
+
+    /// What every upstream has, asking those of which it was read longer than `age` ago, all at
+    /// one time.
+    pub async fn refresh(&self, pool: &Arc<Pool>, age: Duration) -> Vec<Listing> {
+        let mut asked = Vec::with_capacity(self.backends.len());
+        for backend in &self.backends {
+            let (backend, pool) = (Arc::clone(backend), Arc::clone(pool));
+            asked.push(tokio::spawn(async move {
+                backend.catalogue.fresh(&backend.origin, &pool, age).await
+            }));
+        }
+        let mut listings = Vec::with_capacity(asked.len());
+        for one in asked {
+            // A task that could not end knows nothing.
+            listings.push(one.await.unwrap_or_default());
+        }
+        listings
+    }
+
+    /// The error for a model that no route names and no upstream has.
+    #[must_use]
+    pub fn unknown_model(&self, model: &str, listings: &[Listing]) -> Error {
+        let listed =
+            listings.iter().filter_map(|one| one.models.as_ref()).flat_map(|all| all.iter());
+        let names = listed.map(|one| one.id.as_str()).chain(self.table.names());
+        let hint = nearest(model, names).map_or_else(
+            || "; GET /v1/models lists what there is".to_owned(),
+            |near| format!("; did you mean `{near}`?"),
+        );
+        Error::new(Kind::ModelNotFound, format!("the model `{model}` does not exist here{hint}"))
+            .param("model")
+    }
+}
+
+fn backend(
+    config: &Config,
+    upstream: &crate::config::UpstreamConfig,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+    same: Option<&Arc<Backend>>,
+) -> Result<Arc<Backend>, String> {
+    if let Some(known) = same {
+        known.breaker.configure(config.breaker);
+        known.slots.set_limit(upstream.max_concurrent);
+        if known.origin.config == *upstream {
+            return Ok(Arc::clone(known));
+        }
+    }
+    let origin = Origin::new(upstream.clone(), tls)?;
+    let moved = same.is_none_or(|known| known.origin.config.origin != upstream.origin);
+    let name_header = HeaderValue::from_str(&upstream.name).map_err(|cause| cause.to_string())?;
+    // Requests on their way keep their places; a server at another address starts unjudged.
+    let slots = same.map_or_else(
+        || Arc::new(Slots::new(upstream.max_concurrent)),
+        |known| Arc::clone(&known.slots),
+    );
+    let (breaker, catalogue) = match same.filter(|_| !moved) {
+        Some(known) => (Arc::clone(&known.breaker), Arc::clone(&known.catalogue)),
+        None => (Arc::new(Breaker::new(config.breaker)), Arc::default()),
+    };
+    Ok(Arc::new(Backend { origin, slots, breaker, catalogue, name_header }))
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration in force.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Memory for request bodies.
+    pub budget: Arc<Budget>,
+    /// The access log.
+    pub log: Arc<AccessLog>,
+    /// Client connections.
+    pub connections: Arc<Connections>,
+    active: AtomicUsize,
+}
+
+/// One request being served.
+#[derive(Debug)]
+pub struct Active<'a>(&'a AtomicUsize);
+
+impl Shared {
+    /// Shared state around a first snapshot.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, log: Arc<AccessLog>) -> Self {
+        let connections = Arc::new(Connections::default());
+        connections.set_limit(snapshot.config.limits.connections);
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            budget: Arc::default(),
+            log,
+            connections,
+            active: AtomicUsize::new(0),
+        }
+    }
+
+    /// Requests being served.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Acquire)
+    }
+
+    pub(super) fn enter(&self) -> Active<'_> {
+        self.active.fetch_add(1, Ordering::AcqRel);
+        Active(&self.active)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

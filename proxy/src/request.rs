@@ -1,0 +1,96 @@
+//! From bytes to a [`Request`]: endpoint, caller, body and the few fields the gateway acts on.
+
+pub mod auth;
+pub mod body;
+pub mod cors;
+pub mod endpoint;
+pub mod headers;
+pub mod patch;
+pub mod scan;
+
+use bytes::Bytes;
+
+use self::body::{Body, Reserved};
+use self::endpoint::Endpoint;
+use self::patch::Changes;
+use self::scan::{Scan, ScanError};
+use crate::config::raw::UpstreamKind;
+use crate::error::{Error, Kind};
+
+/// A request for a model, read whole.
+#[derive(Debug)]
+pub struct Request {
+    /// Where it was sent.
+    pub endpoint: Endpoint,
+    /// The query string, with its `?`, or nothing.
+    pub query: String,
+    /// The body as the client wrote it (decoded).
+    pub body: Bytes,
+    /// What the body says, as far as it matters here.
+    pub scan: Scan,
+    /// Whether the answer is to be a stream.
+    pub streaming: bool,
+    /// Whether the client asked for usage in its stream.
+    pub wants_usage: bool,
+    _reserved: Reserved,
+}
+
+impl Request {
+    /// Scans a body.
+    pub fn parse(endpoint: Endpoint, query: &str, body: Body) -> Result<Self, Error> {
+        let scan = scan::scan(&body.bytes).map_err(|cause| explain(&cause))?;
+        if scan.model.is_empty() {
+            let message = "you must name a model: the body has no `model`";
+            return Err(Error::new(Kind::InvalidRequest, message).param("model"));
+        }
+        // Ollama's native chat and generate stream unless told not to.
+        let native_stream = matches!(endpoint, Endpoint::ApiChat | Endpoint::ApiGenerate);
+        let can_stream = !matches!(
+            endpoint,
+            Endpoint::Embeddings | Endpoint::ApiEmbed | Endpoint::ApiEmbeddings | Endpoint::ApiShow
+        );
+        Ok(Self {
+            endpoint,
+            query: if query.is_empty() { String::new() } else { format!("?{query}") },
+            streaming: can_stream && scan.stream.unwrap_or(native_stream),
+            wants_usage: patch::wants_usage(&body.bytes, &scan),
+            body: body.bytes,
+            scan,
+            _reserved: body.reserved,
+        })
+    }
+
+    /// The body for an upstream of `kind` that knows the model as `model`.
+    #[must_use]
+    pub fn body_for(&self, kind: UpstreamKind, model: &str) -> Bytes {
+        let chat_like = matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        let changes = Changes {
+            model: (model != self.scan.model).then_some(model),
+            include_usage: self.asks_usage(),
+            map_max_tokens: chat_like && kind == UpstreamKind::Ollama,
+        };
+        patch::apply(&self.body, &self.scan, &changes)
+    }
+
+    /// Whether the gateway asks for usage that the client did not ask for.
+    #[must_use]
+    pub fn asks_usage(&self) -> bool {
+        let chat_like = matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        chat_like && self.streaming && !self.wants_usage
+    }
+}
+
+fn explain(cause: &ScanError) -> Error {
+    match cause {
+        ScanError::Syntax(text) => {
+            Error::new(Kind::InvalidJson, format!("the body is not a valid JSON object: {text}"))
+        }
+        ScanError::WrongType { field, expected } => {
+            Error::new(Kind::InvalidRequest, format!("`{field}` must be {expected}")).param(field)
+        }
+        ScanError::AmbiguousModel => {
+            let message = "the body names two different models";
+            Error::new(Kind::InvalidRequest, message).param("model")
+        }
+    }
+}

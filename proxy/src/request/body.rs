@@ -1,0 +1,280 @@
+//! Reads a request's body once, whole and bounded: by its own limit, by the bytes the process may
+//! hold for all requests, and by time.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use pingora_core::ErrorType;
+use pingora_core::protocols::http::ServerSession;
+
+use crate::config::raw::Limits;
+use crate::error::{Error, Kind};
+
+/// Bodies larger than this are decoded on a thread of their own, so that other requests go on.
+const INLINE_DECODE: usize = 64 * 1024;
+/// Room reserved at first for a body whose announced length nothing has proved yet.
+const FIRST_ROOM: usize = 1024 * 1024;
+/// When to come back when the memory for bodies is used up.
+const BUDGET_RETRY: Duration = Duration::from_secs(1);
+
+/// The bytes of request bodies the process may hold at one time.
+#[derive(Debug, Default)]
+pub struct Budget {
+    used: AtomicUsize,
+}
+
+/// A share of the [`Budget`], given back when dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Bytes held now.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn reserve(self: &Arc<Self>) -> Reserved {
+        Reserved { budget: Arc::clone(self), bytes: 0 }
+    }
+}
+
+impl Reserved {
+    /// Makes the share `total` bytes; refuses to go over `limit` for the whole process.
+    fn grow_to(&mut self, total: usize, limit: usize) -> Result<(), Error> {
+        let more = total.saturating_sub(self.bytes);
+        let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+        if before + more > limit {
+            let message = "the gateway holds as many request bytes as it may; try again shortly";
+            return Err(Error::new(Kind::Overloaded, message).retry_after(BUDGET_RETRY));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A whole body and its share of the budget.
+#[derive(Debug)]
+pub struct Body {
+    /// The decoded bytes.
+    pub bytes: Bytes,
+    /// Held as long as the bytes are.
+    pub reserved: Reserved,
+}
+
+/// Why there is no body.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The client can be told.
+    Refused(Error),
+    /// The client left.
+    ClientGone,
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        ReadError::Refused(error)
+    }
+}
+
+/// How a body is coded (RFC 9110, 8.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+/// Reads the body of `session`.
+pub async fn read(
+    session: &mut ServerSession,
+    limits: &Limits,
+    budget: &Arc<Budget>,
+) -> Result<Body, ReadError> {
+    let limit = limits.body.len();
+    let coding = coding(session)?;
+    let announced = announced_length(session);
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large(limit).into());
+    }
+    let mut reserved = budget.reserve();
+    let process_limit = limits.bodies_in_flight.len();
+    reserved.grow_to(announced.unwrap_or(0), process_limit)?;
+    if expects_continue(session) && session.write_continue_response().await.is_err() {
+        return Err(ReadError::ClientGone);
+    }
+    session.set_read_timeout(Some(limits.body_timeout.0));
+    let mut collected = Collected::new(announced);
+    while let Some(chunk) = session.read_request_body().await.map_err(|e| unreadable(&e))? {
+        let total = collected.len() + chunk.len();
+        if total > limit {
+            return Err(too_large(limit).into());
+        }
+        reserved.grow_to(total, process_limit)?;
+        collected.push(chunk);
+    }
+    let mut bytes = collected.finish();
+    if coding != Coding::Identity {
+        // Both forms are held while one is made of the other.
+        bytes = decode(bytes, coding, limit).await?;
+        reserved.grow_to(bytes.len(), process_limit)?;
+    }
+    Ok(Body { bytes, reserved })
+}
+
+/// Chunks as they come; a body of one chunk is never copied.
+struct Collected {
+    single: Option<Bytes>,
+    many: BytesMut,
+    announced: Option<usize>,
+}
+
+impl Collected {
+    fn new(announced: Option<usize>) -> Self {
+        Self { single: None, many: BytesMut::new(), announced }
+    }
+
+    fn len(&self) -> usize {
+        self.many.len() + self.single.as_ref().map_or(0, Bytes::len)
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        if self.many.is_empty() && self.single.is_none() {
+            self.single = Some(chunk);
+            return;
+        }
+        if let Some(first) = self.single.take() {
+            let room = self.announced.unwrap_or(0).clamp(first.len() + chunk.len(), FIRST_ROOM);
+            self.many.reserve(room.max(first.len() + chunk.len()));
+            self.many.extend_from_slice(&first);
+        }
+        self.many.extend_from_slice(&chunk);
+    }
+
+    fn finish(self) -> Bytes {
+        self.single.unwrap_or_else(|| self.many.freeze())
+    }
+}
+
+fn announced_length(session: &ServerSession) -> Option<usize> {
+    let text = session.get_header(CONTENT_LENGTH)?.to_str().ok()?;
+    text.trim().parse().ok()
+}
+
+fn expects_continue(session: &ServerSession) -> bool {
+    session.get_header_bytes(EXPECT).eq_ignore_ascii_case(b"100-continue")
+}
+
+fn coding(session: &ServerSession) -> Result<Coding, Error> {
+    let Some(value) = session.get_header(CONTENT_ENCODING) else { return Ok(Coding::Identity) };
+    match value.as_bytes().trim_ascii() {
+        given if given.eq_ignore_ascii_case(b"identity") || given.is_empty() => {
+            Ok(Coding::Identity)
+        }
+        given if given.eq_ignore_ascii_case(b"gzip") => Ok(Coding::Gzip),
+        given if given.eq_ignore_ascii_case(b"zstd") => Ok(Coding::Zstd),
+        _ => Err(Error::new(
+            Kind::UnsupportedEncoding,
+            "this content-encoding is not understood; send the body plain, or as gzip or zstd",
+        )),
+    }
+}
+
+fn unreadable(cause: &pingora_core::Error) -> ReadError {
+    match cause.etype() {
+        ErrorType::ReadTimedout => {
+            let message = "the request's body did not arrive in time";
+            ReadError::Refused(Error::new(Kind::RequestTimeout, message))
+        }
+        // pingora's type for it is private; its name is not.
+        kind if kind.as_str() == "InvalidChunk" => {
+            let message = "the request's body is framed wrongly";
+            ReadError::Refused(Error::new(Kind::InvalidRequest, message))
+        }
+        _ => ReadError::ClientGone,
+    }
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::new(Kind::BodyTooLarge, format!("the request's body is larger than {limit} bytes"))
+}
+
+async fn decode(coded: Bytes, coding: Coding, limit: usize) -> Result<Bytes, Error> {
+    if coded.len() <= INLINE_DECODE {
+        return decode_bounded(&coded, coding, limit);
+    }
+    tokio::task::spawn_blocking(move || decode_bounded(&coded, coding, limit))
+        .await
+        .map_err(|_| Error::new(Kind::Internal, "decoding the body failed"))?
+}
+
+/// Decodes at most `limit` bytes, so that a small bomb cannot grow.
+fn decode_bounded(coded: &[u8], coding: Coding, limit: usize) -> Result<Bytes, Error> {
+    let broken = |_| Error::new(Kind::InvalidRequest, "the body's content-encoding is broken");
+    let mut out = Vec::new();
+    let most = limit as u64 + 1;
+    match coding {
+        Coding::Identity => return Ok(Bytes::copy_from_slice(coded)),
+        Coding::Gzip => flate2::read::MultiGzDecoder::new(coded).take(most).read_to_end(&mut out),
+        Coding::Zstd => zstd::stream::read::Decoder::with_buffer(coded)
+            .and_then(|decoder| decoder.take(most).read_to_end(&mut out)),
+    }
+    .map_err(broken)?;
+    if out.len() > limit {
+        return Err(too_large(limit));
+    }
+    Ok(Bytes::from(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(plain).expect("in memory");
+        encoder.finish().expect("in memory")
+    }
+
+    #[test]
+    fn both_codings_are_decoded() {
+        let plain = b"{\"model\":\"m\"}".as_slice();
+        let zstd = zstd::encode_all(plain, 1).expect("in memory");
+        assert_eq!(decode_bounded(&gzip(plain), Coding::Gzip, 100).expect("fits"), plain);
+        assert_eq!(decode_bounded(&zstd, Coding::Zstd, 100).expect("fits"), plain);
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let bomb = gzip(&vec![b' '; 1 << 20]);
+        let error = decode_bounded(&bomb, Coding::Gzip, 1000).expect_err("too large");
+        assert_eq!(error.kind, Kind::BodyTooLarge);
+        let broken = decode_bounded(b"not gzip", Coding::Gzip, 1000).expect_err("broken");
+        assert_eq!(broken.kind, Kind::InvalidRequest);
+    }
+
+    #[test]
+    fn the_budget_is_shared_and_given_back() {
+        let budget = Arc::new(Budget::default());
+        let mut first = budget.reserve();
+        first.grow_to(60, 100).expect("fits");
+        assert!(budget.reserve().grow_to(60, 100).is_err());
+        drop(first);
+        assert_eq!(budget.used(), 0);
+        budget.reserve().grow_to(100, 100).expect("fits again");
+    }
+}

@@ -1,0 +1,143 @@
+//! Which of a client's headers travel on.
+//!
+//! Never: `Host` (Ollama answers a foreign one with 403), `Origin` (the same), credentials, cookies,
+//! hop-by-hop headers (RFC 9110, 7.6.1) and whatever describes the body's framing, which is set
+//! anew. `Accept-Encoding` is dropped because the gateway reads the answer.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::raw::UpstreamKind;
+
+/// What Ollama could make use of; it ignores every other header.
+const OLLAMA: [HeaderName; 3] = [header::CONTENT_TYPE, header::ACCEPT, header::USER_AGENT];
+
+/// Dropped for every other upstream.
+fn is_private(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "host"
+            | "origin"
+            | "referer"
+            | "authorization"
+            | "x-api-key"
+            | "api-key"
+            | "cookie"
+            | "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "expect"
+            | "content-length"
+            | "content-encoding"
+            | "accept-encoding"
+            | "x-request-id"
+            | "forwarded"
+    ) || name.as_str().starts_with("sec-")
+        || name.as_str().starts_with("x-forwarded-")
+        || name.as_str().starts_with("x-sluicegate-")
+}
+
+/// The headers of `client` that go to an upstream of `kind`.
+#[must_use]
+pub fn forwarded(client: &HeaderMap, kind: UpstreamKind) -> HeaderMap {
+    match kind {
+        UpstreamKind::Ollama => {
+            let mut out = HeaderMap::with_capacity(8);
+            for name in OLLAMA {
+                if let Some(value) = client.get(&name) {
+                    out.insert(name, value.clone());
+                }
+            }
+            out
+        }
+        UpstreamKind::Openai => {
+            let listed = connection_listed(client);
+            let mut out = HeaderMap::with_capacity(client.len() + 4);
+            for (name, value) in client {
+                if !is_private(name) && !listed.iter().any(|one| name.as_str() == one) {
+                    out.append(name.clone(), value.clone());
+                }
+            }
+            out
+        }
+    }
+}
+
+/// Names the client declared hop-by-hop itself, in lower case.
+fn connection_listed(client: &HeaderMap) -> Vec<String> {
+    client
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value: &HeaderValue| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect()
+}
+
+/// Headers of an upstream's answer that are for this connection only or are set anew.
+#[must_use]
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "content-length"
+            | "date"
+            | "server"
+            | "set-cookie"
+            | "alt-svc"
+            | "strict-transport-security"
+            | "x-request-id"
+    ) || name.as_str().starts_with("access-control-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in [
+            ("host", "evil"),
+            ("origin", "http://evil"),
+            ("authorization", "Bearer secret"),
+            ("x-api-key", "secret"),
+            ("cookie", "secret"),
+            ("connection", "keep-alive, X-Hop"),
+            ("x-hop", "1"),
+            ("content-type", "application/json"),
+            ("user-agent", "sdk"),
+            ("openai-beta", "b"),
+            ("accept-encoding", "gzip"),
+        ] {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn private_and_hop_by_hop_headers_stay_here() {
+        let out = forwarded(&client(), UpstreamKind::Openai);
+        let mut names: Vec<&str> = out.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-type", "openai-beta", "user-agent"]);
+    }
+
+    #[test]
+    fn ollama_gets_only_what_it_reads() {
+        let out = forwarded(&client(), UpstreamKind::Ollama);
+        assert_eq!(out.len(), 2);
+    }
+}

@@ -1,0 +1,272 @@
+//! Finds the few fields the gateway acts on in a JSON body, without building a document of it.
+//!
+//! The whole body is checked to be JSON; unknown fields, duplicates, number spelling and key order
+//! are not looked at, because the original bytes are what is forwarded.
+//!
+//! Ollama reads keys without regard to case and lets the last one win, so keys are compared the
+//! same way here: what is authorised and routed must be what the upstream will act on.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Where a field's value stands in the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Byte range of the value.
+    pub span: Range<usize>,
+}
+
+/// The fields found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// Every `model` (usually one) in order; the last one counts.
+    pub models: Vec<Field>,
+    /// The model asked for; empty when there is none.
+    pub model: String,
+    /// `stream` as it was given.
+    pub stream: Option<bool>,
+    /// Value of `stream`, to insert next to.
+    pub stream_field: Option<Field>,
+    /// Value of `stream_options`.
+    pub stream_options: Option<Field>,
+    /// Value of `max_tokens`.
+    pub max_tokens: Option<Field>,
+    /// Value of `max_completion_tokens`.
+    pub max_completion_tokens: Option<Field>,
+}
+
+/// Why a body cannot be served.
+#[derive(Debug)]
+pub enum ScanError {
+    /// Not JSON, or not an object; the text says where.
+    Syntax(String),
+    /// A field the gateway acts on has a type it cannot have.
+    WrongType {
+        /// The field.
+        field: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// Two fields that a server may read as `model` disagree.
+    AmbiguousModel,
+}
+
+/// Scans `body`.
+pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
+    let mut found = Found::default();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    json.deserialize_map(Fields { found: &mut found })
+        .and_then(|()| json.end())
+        .map_err(|cause| ScanError::Syntax(cause.to_string()))?;
+    found.settle(body)
+}
+
+/// Raw values as they come; the last of each name wins.
+#[derive(Default)]
+struct Found<'a> {
+    models: Vec<(&'a RawValue, bool)>,
+    stream: Option<&'a RawValue>,
+    stream_options: Option<&'a RawValue>,
+    max_tokens: Option<&'a RawValue>,
+    max_completion_tokens: Option<&'a RawValue>,
+}
+
+impl<'a> Found<'a> {
+    fn settle(self, body: &[u8]) -> Result<Scan, ScanError> {
+        let field = |raw: &RawValue| {
+            let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
+            Field { span: start..start + raw.get().len() }
+        };
+        let stream = match self.stream.map(RawValue::get) {
+            None | Some("null") => None,
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            Some(_) => {
+                return Err(ScanError::WrongType { field: "stream", expected: "a boolean" });
+            }
+        };
+        Ok(Scan {
+            model: self.model()?,
+            models: self.models.iter().map(|(raw, _)| field(raw)).collect(),
+            stream,
+            stream_field: self.stream.map(field),
+            stream_options: self.stream_options.map(field),
+            max_tokens: self.max_tokens.map(field),
+            max_completion_tokens: self.max_completion_tokens.map(field),
+        })
+    }
+
+    /// The last exactly spelt `model` counts. A server that ignores case may take another spelling
+    /// instead, so those must agree with it.
+    fn model(&self) -> Result<String, ScanError> {
+        let text = |raw: &'a RawValue| -> Result<Cow<'a, str>, ScanError> {
+            if raw.get() == "null" {
+                return Ok(Cow::Borrowed(""));
+            }
+            serde_json::from_str::<BorrowedText<'a>>(raw.get())
+                .map(|text| text.0)
+                .map_err(|_| ScanError::WrongType { field: "model", expected: "a string" })
+        };
+        let Some((last, _)) = self.models.iter().rfind(|(_, exact)| *exact).or(self.models.last())
+        else {
+            return Ok(String::new());
+        };
+        let chosen = text(last)?;
+        for (raw, exact) in &self.models {
+            if !exact && text(raw)? != chosen {
+                return Err(ScanError::AmbiguousModel);
+            }
+        }
+        Ok(chosen.into_owned())
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
+
+struct Fields<'f, 'a> {
+    found: &'f mut Found<'a>,
+}
+
+impl<'a> Visitor<'a> for Fields<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(name)) = map.next_key()? {
+            let found = &mut *self.found;
+            match name {
+                Name::Model { exact } => found.models.push((map.next_value()?, exact)),
+                Name::Stream => found.stream = Some(map.next_value()?),
+                Name::StreamOptions => found.stream_options = Some(map.next_value()?),
+                Name::MaxTokens => found.max_tokens = Some(map.next_value()?),
+                Name::MaxCompletionTokens => {
+                    found.max_completion_tokens = Some(map.next_value()?);
+                }
+                Name::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Name {
+    Model { exact: bool },
+    Stream,
+    StreamOptions,
+    MaxTokens,
+    MaxCompletionTokens,
+    Other,
+}
+
+impl Name {
+    fn of(key: &[u8]) -> Self {
+        // The length decides almost always, so most keys cost one comparison.
+        let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
+        match key.len() {
+            5 if is("model") => Name::Model { exact: key == b"model" },
+            6 if is("stream") => Name::Stream,
+            10 if is("max_tokens") => Name::MaxTokens,
+            14 if is("stream_options") => Name::StreamOptions,
+            21 if is("max_completion_tokens") => Name::MaxCompletionTokens,
+            _ => Name::Other,
+        }
+    }
+}
+
+struct Key(Name);
+
+impl<'de> serde::Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+                Ok(Key(Name::of(key.as_bytes())))
+            }
+            fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
+                Ok(Key(Name::of(key)))
+            }
+        }
+        deserializer.deserialize_bytes(KeyVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ok(body: &str) -> Scan {
+        scan(body.as_bytes()).expect("valid")
+    }
+
+    fn text<'a>(body: &'a str, field: &Option<Field>) -> &'a str {
+        &body[field.as_ref().expect("found").span.clone()]
+    }
+
+    #[test]
+    fn fields_are_found_where_they_stand() {
+        let body = r#" {"x":[1,{"model":"no"}], "model" : "a\u002fb", "stream":true,"stream_options": {"a":1} } "#;
+        let scan = ok(body);
+        assert_eq!(scan.model, "a/b");
+        assert_eq!(&body[scan.models[0].span.clone()], r#""a\u002fb""#);
+        assert_eq!(scan.stream, Some(true));
+        assert_eq!(text(body, &scan.stream_options), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn the_last_of_a_name_wins_also_with_an_escaped_key() {
+        let scan = ok(r#"{"model":"a","m\u006fdel":"b"}"#);
+        assert_eq!((scan.model.as_str(), scan.models.len()), ("b", 2));
+    }
+
+    #[test]
+    fn another_spelling_of_model_must_agree() {
+        assert_eq!(ok(r#"{"model":"a","Model":"a"}"#).model, "a");
+        let smuggled = scan(br#"{"model":"allowed","MODEL":"secret"}"#);
+        assert!(matches!(smuggled, Err(ScanError::AmbiguousModel)));
+    }
+
+    #[test]
+    fn syntax_errors_say_where() {
+        let Err(ScanError::Syntax(text)) = scan(b"{\"model\": \"m\",\n \"x\": }") else {
+            panic!("accepted")
+        };
+        assert!(text.contains("line 2 column"), "{text}");
+        for bad in ["", "null", "[]", "{", "{}x", "{\"a\":01}", "\"model\"", "{\"a\":1,}"] {
+            assert!(matches!(scan(bad.as_bytes()), Err(ScanError::Syntax(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn types_are_checked_where_the_gateway_acts() {
+        assert!(matches!(scan(br#"{"model":1}"#), Err(ScanError::WrongType { .. })));
+        assert!(matches!(scan(br#"{"stream":"yes"}"#), Err(ScanError::WrongType { .. })));
+        assert_eq!(ok(r#"{"model":null,"stream":null}"#).stream, None);
+    }
+
+    #[test]
+    fn deep_nesting_is_no_stack_overflow() {
+        let body = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(scan(body.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn invalid_utf8_in_a_field_nobody_reads_passes() {
+        assert!(scan(b"{\"model\":\"m\",\"x\":\"\xff\"}").is_ok());
+    }
+}

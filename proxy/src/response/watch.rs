@@ -1,0 +1,344 @@
+//! Watches a stream unit by unit: when the first content comes, what was used, and whether it came
+//! to its proper end. A stream that merely stops is an error the client must see.
+//!
+//! Most units cost three substring searches. A key inside generated text has its quotes escaped,
+//! so `"usage":` in the bytes is a real key; only then is the unit parsed.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::sse::Framing;
+use super::usage;
+use crate::error::{self, Dialect};
+use crate::ollama::Line;
+use crate::openai::{Chunk, MaybeError, Usage};
+use http::StatusCode;
+
+/// The grammar of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grammar {
+    /// Chat and legacy completions: unnamed events, `finish_reason`, `[DONE]`.
+    Chunks,
+    /// `/v1/responses`: named events up to `response.completed`.
+    Responses,
+    /// `/v1/messages`: named events up to `message_stop`.
+    Messages,
+    /// Ollama's own: JSON lines up to `"done":true`.
+    Native,
+}
+
+impl Grammar {
+    /// The grammar of the streams of an endpoint.
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        match path {
+            "/v1/responses" => Grammar::Responses,
+            "/v1/messages" => Grammar::Messages,
+            native if native.starts_with("/api/") => Grammar::Native,
+            _ => Grammar::Chunks,
+        }
+    }
+
+    /// How the stream is framed.
+    #[must_use]
+    pub fn framing(self) -> Framing {
+        match self {
+            Grammar::Chunks | Grammar::Responses | Grammar::Messages => Framing::Sse,
+            Grammar::Native => Framing::Lines,
+        }
+    }
+
+    /// The content type of the stream.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self.framing() {
+            Framing::Sse => "text/event-stream",
+            Framing::Lines => "application/x-ndjson",
+        }
+    }
+}
+
+/// What to do with a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it as it is.
+    Pass,
+    /// Leave it out.
+    Drop,
+    /// Send this instead.
+    Replace(Bytes),
+}
+
+/// The watcher of one stream.
+#[derive(Debug)]
+pub struct Watch {
+    grammar: Grammar,
+    /// The gateway asked for usage and the client did not.
+    hide_usage: bool,
+    /// Something generated has come.
+    pub content: bool,
+    /// The answer is finished: every choice's `finish_reason`, or a final event.
+    pub finished: bool,
+    /// Nothing more is to come: `[DONE]` or a final event.
+    pub done: bool,
+    /// The upstream itself reported an error inside the stream.
+    pub error: Option<String>,
+    /// Token counts, once reported.
+    pub usage: Option<Usage>,
+}
+
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"done\""));
+
+impl Watch {
+    /// A watcher at the start of a stream.
+    #[must_use]
+    pub fn new(grammar: Grammar, hide_usage: bool) -> Self {
+        Self {
+            grammar,
+            hide_usage,
+            content: false,
+            finished: false,
+            done: false,
+            error: None,
+            usage: None,
+        }
+    }
+
+    /// Whether the stream may end here.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.done || self.finished
+    }
+
+    /// Looks at a whole unit.
+    pub fn inspect(&mut self, unit: &[u8]) -> Verdict {
+        if self.grammar == Grammar::Native {
+            self.native(unit);
+            return Verdict::Pass;
+        }
+        let Some(event) = Event::parse(unit) else { return Verdict::Pass };
+        match self.grammar {
+            Grammar::Chunks => self.chunk(&event),
+            Grammar::Responses | Grammar::Messages | Grammar::Native => {
+                self.named(&event);
+                Verdict::Pass
+            }
+        }
+    }
+
+    /// A unit too large to be looked at is content, and nothing else.
+    pub fn oversized(&mut self) {
+        self.content = true;
+    }
+
+    fn chunk(&mut self, event: &Event<'_>) -> Verdict {
+        let data = &*event.data;
+        if data.starts_with(b"[DONE]") {
+            self.done = true;
+            return Verdict::Pass;
+        }
+        if ERROR.find(data).is_some() && self.saw_error(data) {
+            return Verdict::Pass;
+        }
+        if !self.finished && FINISH.find_iter(data).any(|at| is_set(&data[at + 15..])) {
+            self.finished = true;
+        }
+        let with_usage = USAGE.find(data).is_some();
+        if self.content && !with_usage {
+            return Verdict::Pass;
+        }
+        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
+            // Not the shape expected: the client's own parser is to judge it.
+            self.content = true;
+            return Verdict::Pass;
+        };
+        self.content |= chunk.has_content();
+        match chunk.usage {
+            Some(counts) if self.hide_usage => {
+                self.usage = Some(counts);
+                if chunk.is_bare() { Verdict::Drop } else { without_usage(event) }
+            }
+            Some(counts) => {
+                self.usage = Some(counts);
+                Verdict::Pass
+            }
+            None => Verdict::Pass,
+        }
+    }
+
+    fn named(&mut self, event: &Event<'_>) {
+        #[derive(Deserialize)]
+        struct Typed<'a> {
+            #[serde(borrow, default)]
+            r#type: Cow<'a, str>,
+        }
+        let data = &*event.data;
+        let kind = match event.name {
+            Some(name) => Cow::Borrowed(name),
+            None => match serde_json::from_slice::<Typed<'_>>(data) {
+                Ok(typed) => Cow::Owned(typed.r#type.into_owned().into_bytes()),
+                Err(_) => return,
+            },
+        };
+        match &*kind {
+            b"response.created"
+            | b"response.in_progress"
+            | b"response.queued"
+            | b"message_start"
+            | b"ping" => {}
+            b"response.completed" | b"response.incomplete" | b"response.failed" => {
+                self.end();
+                self.read_nested_usage(data);
+            }
+            b"message_stop" => self.end(),
+            b"message_delta" => self.read_nested_usage(data),
+            b"error" => {
+                self.saw_error(data);
+                self.error.get_or_insert_with(|| "the upstream reported an error".into());
+            }
+            _ => self.content = true,
+        }
+    }
+
+    fn end(&mut self) {
+        self.content = true;
+        self.finished = true;
+        self.done = true;
+    }
+
+    fn read_nested_usage(&mut self, data: &[u8]) {
+        #[derive(Deserialize)]
+        struct Nested {
+            #[serde(default)]
+            usage: Option<Usage>,
+            #[serde(default)]
+            response: Option<crate::openai::WithUsage>,
+        }
+        if let Ok(nested) = serde_json::from_slice::<Nested>(data) {
+            let counts = nested.usage.or(nested.response.and_then(|inner| inner.usage));
+            self.usage = counts.or(self.usage);
+        }
+    }
+
+    fn native(&mut self, line: &[u8]) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        if ERROR.find(line).is_some() && self.saw_error(line) {
+            return;
+        }
+        self.content = true;
+        if DONE.find_iter(line).any(|at| is_true(&line[at + 6..]))
+            && let Ok(parsed) = serde_json::from_slice::<Line>(line)
+            && parsed.done
+        {
+            self.finished = true;
+            self.done = true;
+            self.usage = usage::of_line(&parsed);
+        }
+    }
+
+    /// Notes a top-level error; false when the key meant something else.
+    fn saw_error(&mut self, json: &[u8]) -> bool {
+        let Ok(parsed) = serde_json::from_slice::<MaybeError<'_>>(json) else { return false };
+        if parsed.is_error() {
+            let message = parsed.message();
+            self.error = Some(message.unwrap_or_else(|| "the upstream reported an error".into()));
+        }
+        self.error.is_some()
+    }
+
+    /// The unit that tells a client, in a form its SDK raises on, that the stream has failed.
+    #[must_use]
+    pub fn failure(&self, message: &str, code: &str) -> Bytes {
+        let status = StatusCode::BAD_GATEWAY;
+        let dialect = match self.grammar {
+            Grammar::Chunks | Grammar::Responses => Dialect::OpenAi,
+            Grammar::Messages => Dialect::Anthropic,
+            Grammar::Native => Dialect::Ollama,
+        };
+        let body = error::render(dialect, status, message, None, Some(code));
+        let body = String::from_utf8_lossy(&body);
+        Bytes::from(match self.grammar {
+            Grammar::Chunks => format!("data: {body}\n\n"),
+            // The Responses interface has an error event of its own; the SDKs raise on `error`.
+            Grammar::Responses => {
+                format!("event: error\ndata: {{\"type\":\"error\",{}\n\n", &body[1..])
+            }
+            Grammar::Messages => format!("event: error\ndata: {body}\n\n"),
+            Grammar::Native => format!("{body}\n"),
+        })
+    }
+}
+
+/// After a key: whether its value is a string, so not null.
+fn is_set(after_key: &[u8]) -> bool {
+    value_after(after_key).is_some_and(|value| value.starts_with(b"\""))
+}
+
+fn is_true(after_key: &[u8]) -> bool {
+    value_after(after_key).is_some_and(|value| value.starts_with(b"true"))
+}
+
+fn value_after(after_key: &[u8]) -> Option<&[u8]> {
+    Some(after_key.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
+}
+
+/// The same event with `"usage":null`, as OpenAI's chunks have it.
+fn without_usage(event: &Event<'_>) -> Verdict {
+    #[derive(Deserialize)]
+    struct RawUsage<'a> {
+        #[serde(borrow)]
+        usage: &'a RawValue,
+    }
+    let data = &*event.data;
+    let Ok(raw) = serde_json::from_slice::<RawUsage<'_>>(data) else { return Verdict::Pass };
+    let start = raw.usage.get().as_ptr() as usize - data.as_ptr() as usize;
+    let end = start + raw.usage.get().len();
+    let mut out = Vec::with_capacity(data.len() + 16);
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(&data[..start]);
+    out.extend_from_slice(b"null");
+    out.extend_from_slice(&data[end..]);
+    out.extend_from_slice(b"\n\n");
+    Verdict::Replace(Bytes::from(out))
+}
+
+/// An SSE event's name and data.
+struct Event<'a> {
+    name: Option<&'a [u8]>,
+    data: Cow<'a, [u8]>,
+}
+
+impl<'a> Event<'a> {
+    /// `None` for comments and events without data.
+    fn parse(unit: &'a [u8]) -> Option<Self> {
+        let (mut name, mut data): (_, Option<Cow<'a, [u8]>>) = (None, None);
+        let mut rest = unit;
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            if let Some(value) = line.strip_prefix(b"data:") {
+                let value = value.strip_prefix(b" ").unwrap_or(value);
+                data = Some(match data {
+                    None => Cow::Borrowed(value),
+                    Some(before) => Cow::Owned([&*before, b"\n", value].concat()),
+                });
+            } else if let Some(value) = line.strip_prefix(b"event:") {
+                name = Some(value.trim_ascii());
+            }
+        }
+        data.map(|data| Self { name, data })
+    }
+}
+
+#[cfg(test)]
+mod tests;

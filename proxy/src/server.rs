@@ -1,0 +1,67 @@
+//! Builds every stage and runs them: workers that serve requests, and one control thread for the
+//! admin listener, probes, reloads and signals.
+
+mod control;
+mod reload;
+mod report;
+mod status;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::listener::inherit::Sockets;
+use crate::listener::tls::Certificate;
+use crate::pipeline::state::{Shared, Snapshot};
+use crate::telemetry::{AccessLog, names};
+use crate::upstream::io::tls_config;
+
+/// Everything the control thread looks after.
+struct Server {
+    file: Option<PathBuf>,
+    shared: Arc<Shared>,
+    sockets: Sockets,
+    certificate: Option<Arc<Certificate>>,
+    metrics: PrometheusHandle,
+    stop: watch::Sender<bool>,
+}
+
+/// Serves until told to stop. The error says why it could not start.
+pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
+    let metrics = start_metrics()?;
+    let sockets = Sockets::open(config.listen, config.admin).map_err(|cause| cause.to_string())?;
+    let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
+    let log = AccessLog::start(config.log_format).map_err(|cause| cause.to_string())?;
+    let snapshot = Snapshot::new(config.clone(), upstream_tls(&config)?.as_ref(), None)?;
+    let shared = Arc::new(Shared::new(snapshot, log));
+    let (stop, _) = watch::channel(false);
+    let server = Server { file, shared, sockets, certificate, metrics, stop };
+    worker::start(&server)?;
+    control::run(server)
+}
+
+/// TLS for upstreams, made when a configuration first needs it: reading the system's roots takes
+/// longer than all the rest of the start.
+fn upstream_tls(config: &Config) -> Result<Option<Arc<rustls::ClientConfig>>, String> {
+    let needed = config.upstreams.iter().any(|one| one.origin.scheme_str() == Some("https"));
+    needed.then(tls_config).transpose()
+}
+
+fn start_metrics() -> Result<PrometheusHandle, String> {
+    let describe = |cause: &dyn std::fmt::Display| format!("metrics cannot be started: {cause}");
+    let builder = PrometheusBuilder::new()
+        .set_buckets(&names::SECONDS)
+        .and_then(|builder| {
+            builder
+                .set_buckets_for_metric(Matcher::Full(names::TOKENS.into()), &names::TOKEN_COUNTS)
+        })
+        .map_err(|cause| describe(&cause))?;
+    let handle = builder.install_recorder().map_err(|cause| describe(&cause))?;
+    names::describe();
+    metrics::gauge!(names::BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}

@@ -1,0 +1,188 @@
+//! The control thread: signals, probes, reloads, and the orderly end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, interval, sleep, sleep_until};
+
+use super::reload::Watched;
+use super::status::Status;
+use super::{Server, report};
+use crate::admin::Admin;
+use crate::listener::accept::{self, Connections};
+use crate::listener::inherit::relieve_predecessor;
+use crate::pipeline::state::Shared;
+use crate::upstream::{Pool, catalogue};
+
+/// How often tripped upstreams are looked at.
+const PROBE_TICK: Duration = Duration::from_millis(250);
+/// How often model lists are read anew.
+const CATALOGUE_EVERY: Duration = Duration::from_secs(30);
+/// How often files are looked at for a change.
+const FILE_TICK: Duration = Duration::from_secs(1);
+/// Histogram samples are folded into buckets this often; until then they take memory.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+/// Admin connections open at one time.
+const ADMIN_CONNECTIONS: usize = 256;
+/// No request for this long means that a drain is over.
+const QUIET: Duration = Duration::from_millis(250);
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    quit: Signal,
+}
+
+/// Runs until a signal ends the process.
+pub(super) fn run(server: Server) -> Result<(), String> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(supervise(server))
+}
+
+async fn supervise(server: Server) -> Result<(), String> {
+    let mut signals = Signals::listen().map_err(|cause| cause.to_string())?;
+    let pool: Arc<Pool> = Arc::default();
+    start_admin(&server)?;
+    report::addresses(&server);
+    tokio::spawn(probe_tripped(Arc::clone(&server.shared), Arc::clone(&pool)));
+    tokio::spawn(upkeep(server.metrics.clone()));
+    tokio::spawn(keep_lists(Arc::clone(&server.shared), Arc::clone(&pool)));
+    if let Err(cause) = relieve_predecessor() {
+        tracing::warn!(%cause, "the process before this one could not be told to stop");
+    }
+    let mut watched = Watched::new(&server);
+    let mut files = interval(FILE_TICK);
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hang_up.recv() => watched.reload(&server),
+            _ = signals.quit.recv() => match server.sockets.start_successor() {
+                Ok(child) => {
+                    tracing::info!(pid = child.id(), "successor started; this process serves until it is ready");
+                    reap(child);
+                }
+                Err(cause) => tracing::error!(%cause, "no successor could be started"),
+            },
+            _ = files.tick() => if watched.changed() {
+                watched.reload(&server);
+            },
+        }
+    }
+    drain(server, signals).await;
+    Ok(())
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+}
+
+fn start_admin(server: &Server) -> Result<(), String> {
+    let listener = server.sockets.admin.try_clone().map_err(|cause| cause.to_string())?;
+    let listener =
+        tokio::net::TcpListener::from_std(listener).map_err(|cause| cause.to_string())?;
+    let connections = Arc::new(Connections::default());
+    connections.set_limit(ADMIN_CONNECTIONS);
+    let status = Status::new(&server.shared, &server.metrics, server.stop.subscribe());
+    let app = Arc::new(Admin::new(Arc::new(status)));
+    // The admin listener goes on during a drain, to be asked how it goes.
+    let (never, shutdown) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        accept::run(listener, None, connections, app, shutdown).await;
+        drop(never);
+    });
+    Ok(())
+}
+
+/// Waits for a successor that ends before it could take over, so that no zombie stays.
+fn reap(mut child: std::process::Child) {
+    let waiter = std::thread::Builder::new().name("successor".into());
+    let spawned = waiter.spawn(move || match child.wait() {
+        Ok(status) => tracing::error!(%status, "the successor ended; this process goes on"),
+        Err(cause) => tracing::error!(%cause, "the successor cannot be watched"),
+    });
+    if let Err(cause) = spawned {
+        tracing::error!(%cause, "the successor cannot be watched");
+    }
+}
+
+async fn probe_tripped(shared: Arc<Shared>, pool: Arc<Pool>) {
+    let mut ticks = interval(PROBE_TICK);
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        let snapshot = shared.snapshot.load_full();
+        let mut probes = tokio::task::JoinSet::new();
+        for backend in &snapshot.backends {
+            if backend.breaker.probe_due().is_some_and(|due| due <= now) {
+                let (backend, pool) = (Arc::clone(backend), Arc::clone(&pool));
+                probes.spawn(async move {
+                    let alive = catalogue::is_alive(&backend.origin, &pool).await;
+                    tracing::info!(upstream = backend.name(), alive, "probed a tripped upstream");
+                    backend.breaker.probed(alive);
+                });
+            }
+        }
+        while probes.join_next().await.is_some() {}
+    }
+}
+
+async fn keep_lists(shared: Arc<Shared>, pool: Arc<Pool>) {
+    let first = shared.snapshot.load_full();
+    let listings = first.refresh(&pool, Duration::ZERO).await;
+    report::upstreams(&first, &listings);
+    drop((first, listings));
+    loop {
+        sleep(CATALOGUE_EVERY).await;
+        let snapshot = shared.snapshot.load_full();
+        snapshot.refresh(&pool, CATALOGUE_EVERY / 2).await;
+        pool.sweep();
+    }
+}
+
+async fn upkeep(metrics: metrics_exporter_prometheus::PrometheusHandle) {
+    let mut ticks = interval(UPKEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
+}
+
+/// Stops accepting, lets requests end within the grace period, and writes the last log lines.
+async fn drain(server: Server, mut signals: Signals) {
+    let snapshot = server.shared.snapshot.load_full();
+    let grace = snapshot.config.drain;
+    tracing::info!(
+        active = server.shared.active(),
+        ?grace,
+        "draining; a second signal ends at once"
+    );
+    server.stop.send_replace(true);
+    let deadline = Instant::now() + grace;
+    let mut quiet_since = Instant::now();
+    loop {
+        if server.shared.active() > 0 {
+            quiet_since = Instant::now();
+        } else if quiet_since.elapsed() >= QUIET {
+            break;
+        }
+        tokio::select! {
+            () = sleep(Duration::from_millis(20)) => {}
+            () = sleep_until(deadline) => break,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+        }
+    }
+    tracing::info!(cut = server.shared.active(), "stopped");
+    server.shared.log.flush();
+}

@@ -1,0 +1,96 @@
+//! Taking a changed configuration into force: validate, swap, keep the last good one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use metrics::counter;
+
+use super::{Server, upstream_tls};
+use crate::config::Config;
+use crate::pipeline::state::Snapshot;
+use crate::telemetry::names;
+
+/// What tells that a file changed. A mounted directory swaps whole files, so the length counts too.
+type Stamp = Option<(SystemTime, u64)>;
+
+/// The files whose change is a reload.
+pub(super) struct Watched {
+    files: Vec<(PathBuf, Stamp)>,
+}
+
+fn stamp(path: &PathBuf) -> Stamp {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+impl Watched {
+    pub(super) fn new(server: &Server) -> Self {
+        let mut watched = Self { files: Vec::new() };
+        watched.list(server);
+        watched
+    }
+
+    /// The configuration file and the certificate's files it names.
+    fn list(&mut self, server: &Server) {
+        let snapshot = server.shared.snapshot.load();
+        let tls = snapshot.config.tls.as_ref();
+        let files = server
+            .file
+            .iter()
+            .cloned()
+            .chain(tls.map(|tls| PathBuf::from(&tls.cert)))
+            .chain(tls.map(|tls| PathBuf::from(&tls.key)));
+        self.files = files.map(|path| (path.clone(), stamp(&path))).collect();
+    }
+
+    /// Whether any file is another than when last looked at. A file that is gone for the moment,
+    /// as while an editor replaces it, is no change yet.
+    pub(super) fn changed(&self) -> bool {
+        self.files.iter().any(|(path, known)| {
+            let now = stamp(path);
+            now.is_some() && now != *known
+        })
+    }
+
+    pub(super) fn reload(&mut self, server: &Server) {
+        let result = match reload(server) {
+            Ok(()) => {
+                tracing::info!("configuration reloaded");
+                "ok"
+            }
+            Err(error) => {
+                tracing::error!("configuration not reloaded, the last good one stays:\n{error}");
+                "error"
+            }
+        };
+        counter!(names::RELOADS, "result" => result).increment(1);
+        self.list(server);
+    }
+}
+
+fn reload(server: &Server) -> Result<(), String> {
+    let config = Config::load(server.file.as_deref()).map_err(|error| error.to_string())?;
+    let old = server.shared.snapshot.load_full();
+    let needs_restart = [
+        ("listen", old.config.listen != config.listen),
+        ("admin", old.config.admin != config.admin),
+        ("workers", old.config.workers != config.workers),
+        ("h2c", old.config.h2c != config.h2c),
+        ("tls", old.config.tls.is_some() != config.tls.is_some()),
+    ];
+    for (key, changed) in needs_restart {
+        if changed {
+            tracing::warn!("`{key}` takes effect when the process is started anew");
+        }
+    }
+    let tls = upstream_tls(&config)?;
+    if let (Some(certificate), Some(files)) = (&server.certificate, &config.tls) {
+        certificate.reload(files)?;
+    }
+    let snapshot = Snapshot::new(config, tls.as_ref(), Some(&old))?;
+    server.shared.connections.set_limit(snapshot.config.limits.connections);
+    server.shared.log.set_format(snapshot.config.log_format);
+    server.shared.snapshot.store(Arc::new(snapshot));
+    Ok(())
+}

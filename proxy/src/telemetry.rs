@@ -1,0 +1,11 @@
+//! What operators see: metrics, the access log, and the program's own log.
+
+pub mod access_log;
+pub mod logging;
+pub mod names;
+pub mod record;
+pub mod series;
+
+pub use self::access_log::AccessLog;
+pub use self::record::{Outcome, Record};
+pub use self::series::Registry;

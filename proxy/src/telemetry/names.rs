@@ -1,0 +1,92 @@
+//! Every metric's name, unit and meaning, once.
+//!
+//! OpenTelemetry's GenAI name where there is one, else `sluicegate_<stage>_<what>_<unit>[_total]`,
+//! in base units. Labels come from the configuration or are bounded by [`super::series`].
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Answered requests by endpoint, upstream, model and status.
+pub const REQUESTS: &str = "sluicegate_requests_total";
+/// From the request's header to the answer's last byte.
+pub const DURATION: &str = "gen_ai_server_request_duration_seconds";
+/// From the request's header to the first generated content.
+pub const FIRST_TOKEN: &str = "gen_ai_server_time_to_first_token_seconds";
+/// Mean time per generated token after the first.
+pub const PER_TOKEN: &str = "gen_ai_server_time_per_output_token_seconds";
+/// Tokens of a request by type.
+pub const TOKENS: &str = "gen_ai_client_token_usage";
+/// The gateway's own share of a request's time before its answer began.
+pub const OVERHEAD: &str = "sluicegate_gateway_overhead_seconds";
+/// Time spent waiting for a place.
+pub const QUEUE: &str = "sluicegate_admission_queue_seconds";
+/// Requests that wait for a place.
+pub const WAITING: &str = "sluicegate_admission_waiting";
+/// Requests that hold a place.
+pub const IN_FLIGHT: &str = "sluicegate_admission_in_flight";
+/// Requests no place was found for, by reason.
+pub const REFUSED: &str = "sluicegate_admission_refused_total";
+/// 0 closed, 1 half-open, 2 open.
+pub const BREAKER: &str = "sluicegate_breaker_state";
+/// Failed attempts by upstream and reason.
+pub const FAILURES: &str = "sluicegate_upstream_failures_total";
+/// 1 when the upstream answered its last probe or list, else 0.
+pub const UP: &str = "sluicegate_upstream_up";
+/// Requests whose client left, by phase.
+pub const CANCELLED: &str = "sluicegate_cancellations_total";
+/// Client connections open.
+pub const CONNECTIONS: &str = "sluicegate_listener_connections";
+/// Client connections turned away at the limit.
+pub const CONNECTIONS_REFUSED: &str = "sluicegate_listener_refused_total";
+/// Bytes of request bodies held.
+pub const BODY_BYTES: &str = "sluicegate_request_body_bytes";
+/// Configuration reloads by result.
+pub const RELOADS: &str = "sluicegate_config_reloads_total";
+/// Access-log lines lost because standard output was not read.
+pub const LOG_DROPPED: &str = "sluicegate_access_log_dropped_total";
+/// Always 1; the version is a label.
+pub const BUILD: &str = "sluicegate_build_info";
+
+/// Bucket bounds of histograms of seconds.
+pub const SECONDS: [f64; 16] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+    30.0, 120.0, 600.0,
+];
+/// Bucket bounds of histograms of tokens.
+pub const TOKEN_COUNTS: [f64; 12] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1_024.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+];
+
+/// Registers every help text.
+pub fn describe() {
+    describe_counter!(REQUESTS, "Answered requests.");
+    describe_histogram!(DURATION, Unit::Seconds, "From request header to last byte.");
+    describe_histogram!(FIRST_TOKEN, Unit::Seconds, "From request header to first content.");
+    describe_histogram!(PER_TOKEN, Unit::Seconds, "Mean time per generated token after the first.");
+    describe_histogram!(TOKENS, "Tokens of a request.");
+    describe_histogram!(OVERHEAD, Unit::Seconds, "The gateway's own time before the answer began.");
+    describe_histogram!(QUEUE, Unit::Seconds, "Time spent waiting for a place.");
+    describe_gauge!(WAITING, "Requests that wait for a place.");
+    describe_gauge!(IN_FLIGHT, "Requests that hold a place.");
+    describe_counter!(REFUSED, "Requests no place was found for.");
+    describe_gauge!(BREAKER, "Breaker state: 0 closed, 1 half-open, 2 open.");
+    describe_counter!(FAILURES, "Failed attempts at an upstream.");
+    describe_gauge!(UP, "1 when the upstream answered when last asked.");
+    describe_counter!(CANCELLED, "Requests whose client left.");
+    describe_gauge!(CONNECTIONS, "Client connections open.");
+    describe_counter!(CONNECTIONS_REFUSED, "Client connections turned away at the limit.");
+    describe_gauge!(BODY_BYTES, Unit::Bytes, "Request body bytes held.");
+    describe_counter!(RELOADS, "Configuration reloads.");
+    describe_counter!(LOG_DROPPED, "Access log lines lost.");
+    describe_gauge!(BUILD, "Always 1; the version is a label.");
+}

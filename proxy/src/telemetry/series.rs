@@ -1,0 +1,132 @@
+//! Handles to metrics, looked up once per (endpoint, upstream, model) and kept, because building a
+//! metric key costs more than recording a value.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use metrics::{Counter, Histogram, Label, counter, histogram};
+use parking_lot::Mutex;
+
+use super::names;
+use super::record::{Outcome, Record};
+
+/// Distinct (endpoint, upstream, model) before `other` takes the rest.
+const MAX_SERIES: usize = 512;
+/// The label for what is beyond a bound.
+pub const OTHER: &str = "other";
+
+/// The handles of one worker.
+#[derive(Debug, Default)]
+pub struct Registry {
+    series: Mutex<HashMap<Key, Arc<Series>>>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash, Clone)]
+struct Key {
+    endpoint: &'static str,
+    upstream: String,
+    model: String,
+}
+
+#[derive(Debug)]
+struct Series {
+    key: Key,
+    requests: Mutex<Vec<(u16, Counter)>>,
+    duration: Histogram,
+    overhead: Histogram,
+    first_token: Histogram,
+    per_token: Histogram,
+    queue: Histogram,
+    input: Histogram,
+    output: Histogram,
+}
+
+impl Series {
+    fn new(key: Key) -> Self {
+        let labels = [
+            Label::new("gen_ai_request_model", key.model.clone()),
+            Label::new("upstream", key.upstream.clone()),
+            Label::from_static_parts("endpoint", key.endpoint),
+        ];
+        let of = |name| histogram!(name, labels.iter());
+        let typed = |kind| {
+            let labels = labels.iter().chain([&kind]).cloned().collect::<Vec<_>>();
+            histogram!(names::TOKENS, labels)
+        };
+        Self {
+            requests: Mutex::default(),
+            duration: of(names::DURATION),
+            overhead: of(names::OVERHEAD),
+            first_token: of(names::FIRST_TOKEN),
+            per_token: of(names::PER_TOKEN),
+            queue: histogram!(names::QUEUE, "upstream" => key.upstream.clone()),
+            input: typed(Label::from_static_parts("gen_ai_token_type", "input")),
+            output: typed(Label::from_static_parts("gen_ai_token_type", "output")),
+            key,
+        }
+    }
+
+    fn count(&self, status: u16) {
+        let mut requests = self.requests.lock();
+        if let Some((_, counter)) = requests.iter().find(|(known, _)| *known == status) {
+            return counter.increment(1);
+        }
+        let counter = counter!(
+            names::REQUESTS,
+            "endpoint" => self.key.endpoint,
+            "upstream" => self.key.upstream.clone(),
+            "model" => self.key.model.clone(),
+            "status" => status.to_string(),
+        );
+        counter.increment(1);
+        requests.push((status, counter));
+    }
+}
+
+impl Registry {
+    /// Counts one finished request.
+    pub fn record(&self, record: &Record<'_>) {
+        let series = self.series(record);
+        series.count(record.status);
+        if record.outcome == Outcome::ClientGone {
+            counter!(names::CANCELLED, "phase" => record.phase).increment(1);
+        }
+        series.duration.record(record.total);
+        if record.upstream.is_none() {
+            return;
+        }
+        series.queue.record(record.queued);
+        let Some(first) = record.first else { return };
+        series.overhead.record(first.saturating_sub(record.queued + record.upstream_wait));
+        if record.streamed {
+            series.first_token.record(first);
+        }
+        let Some(usage) = record.usage else { return };
+        if let Some(tokens) = usage.prompt_tokens {
+            series.input.record(tokens as f64);
+        }
+        if let Some(tokens) = usage.completion_tokens {
+            series.output.record(tokens as f64);
+            if record.streamed && tokens > 1 {
+                let decode = record.total.saturating_sub(first);
+                series.per_token.record(decode.as_secs_f64() / (tokens - 1) as f64);
+            }
+        }
+    }
+
+    fn series(&self, record: &Record<'_>) -> Arc<Series> {
+        let key = Key {
+            endpoint: record.endpoint,
+            upstream: record.upstream.unwrap_or("none").to_owned(),
+            // Only a name that some upstream took is worth a label.
+            model: record.model.unwrap_or(OTHER).to_owned(),
+        };
+        let mut series = self.series.lock();
+        if let Some(known) = series.get(&key) {
+            return Arc::clone(known);
+        }
+        let key = if series.len() < MAX_SERIES { key } else { Key { model: OTHER.into(), ..key } };
+        let made = series.entry(key.clone()).or_insert_with(|| Arc::new(Series::new(key)));
+        Arc::clone(made)
+    }
+}

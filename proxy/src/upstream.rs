@@ -1,0 +1,18 @@
+//! The upstream leg: where a server is, pooled keep-alive connections to it, one exchange on them,
+//! and what it says it has.
+//!
+//! A connection is driven by whoever uses it, inside the task that serves the client: no task of
+//! its own, no channel between two. Dropping an exchange closes the connection, which is how an
+//! upstream learns that the client left.
+
+pub mod catalogue;
+pub mod connection;
+pub mod exchange;
+pub mod io;
+pub mod origin;
+pub mod pool;
+
+pub use self::catalogue::Catalogue;
+pub use self::exchange::{Failure, Reply};
+pub use self::origin::Origin;
+pub use self::pool::Pool;

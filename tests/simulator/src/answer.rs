@@ -1,0 +1,192 @@
+//! Bodies of answers: whole, or a stream of tokens with its faults.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
+
+use crate::faults::Fault;
+use crate::recorder::Running;
+use crate::scheduler::Place;
+
+/// The body of every answer.
+pub(crate) enum Answer {
+    Whole(Option<Bytes>),
+    Stream(Box<Script>),
+}
+
+/// A connection that is broken on purpose.
+#[derive(Debug)]
+pub(crate) struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cut on purpose")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+type Part = Result<Frame<Bytes>, Cut>;
+
+/// The parts of a stream in order, and when each is due.
+pub(crate) struct Script {
+    /// Tokens first, then the final parts, which come at once.
+    parts: std::vec::IntoIter<Bytes>,
+    tokens: usize,
+    sent: usize,
+    interval: Duration,
+    pause_after_first: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    fault: Fault,
+    crash: Bytes,
+    error: Bytes,
+    running: Option<Running>,
+    _place: Option<Place>,
+}
+
+/// What a stream is made of.
+pub(crate) struct Parts {
+    pub(crate) tokens: Vec<Bytes>,
+    pub(crate) last: Vec<Bytes>,
+    /// What a crashed runner leaves behind.
+    pub(crate) crash: Bytes,
+    /// An error inside the stream.
+    pub(crate) error: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn whole(text: impl Into<Bytes>) -> Self {
+        Answer::Whole(Some(text.into()))
+    }
+
+    pub(crate) fn stream(
+        parts: Parts,
+        interval: Duration,
+        fault: Fault,
+        running: Running,
+        place: Place,
+    ) -> Self {
+        let tokens = parts.tokens.len();
+        let all: Vec<Bytes> = parts.tokens.into_iter().chain(parts.last).collect();
+        let pause_after_first = match fault {
+            Fault::PauseAfterFirst(millis) => Duration::from_millis(millis),
+            _ => Duration::ZERO,
+        };
+        Answer::Stream(Box::new(Script {
+            parts: all.into_iter(),
+            tokens,
+            sent: 0,
+            interval,
+            pause_after_first,
+            timer: None,
+            fault,
+            crash: parts.crash,
+            error: parts.error,
+            running: Some(running),
+            _place: Some(place),
+        }))
+    }
+}
+
+impl Script {
+    fn end(&mut self) -> Option<Part> {
+        if let Some(mut running) = self.running.take() {
+            running.finish();
+        }
+        self.parts = Vec::new().into_iter();
+        None
+    }
+
+    fn faulted(&mut self) -> Option<Poll<Option<Part>>> {
+        let last_words = |script: &mut Self, words: Bytes| {
+            script.end();
+            script.fault = Fault::None;
+            Some(Poll::Ready(Some(Ok(Frame::data(words)))))
+        };
+        match self.fault {
+            Fault::CutAfter(after) if self.sent >= after => Some(Poll::Ready(Some(Err(Cut)))),
+            Fault::StallAfter(after) if self.sent >= after => Some(Poll::Pending),
+            Fault::EndAfter(after) if self.sent >= after => Some(Poll::Ready(self.end())),
+            Fault::CrashAfter(after) if self.sent >= after => {
+                let words = self.crash.clone();
+                last_words(self, words)
+            }
+            Fault::ErrorAfter(after) if self.sent >= after => {
+                let words = self.error.clone();
+                last_words(self, words)
+            }
+            _ => None,
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        if self.sent == 0 || self.sent >= self.tokens {
+            Duration::ZERO
+        } else if self.sent == 1 {
+            self.interval + self.pause_after_first
+        } else {
+            self.interval
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let script = match &mut *self {
+            Answer::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Answer::Stream(script) => script,
+        };
+        if let Some(faulted) = script.faulted() {
+            return faulted;
+        }
+        let wait = script.wait();
+        if !wait.is_zero() {
+            let timer = script.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            script.timer = None;
+        }
+        match script.parts.next() {
+            Some(part) => {
+                script.sent += 1;
+                Poll::Ready(Some(Ok(Frame::data(part))))
+            }
+            None => Poll::Ready(script.end()),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Answer::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+pub(crate) type Reply = Response<Answer>;
+
+/// An answer with a content type.
+pub(crate) fn reply(status: u16, kind: &str, body: Answer) -> Result<Reply, Infallible> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    if let Ok(value) = http::HeaderValue::from_str(kind) {
+        response.headers_mut().insert(http::header::CONTENT_TYPE, value);
+    }
+    Ok(response)
+}

@@ -1,0 +1,264 @@
+//! Sockets and routing.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::World;
+use crate::answer::{Answer, Reply, reply};
+use crate::faults::{Fault, Faults};
+use crate::models::Settings;
+use crate::recorder::{Received, Recorder};
+use crate::scheduler::{Scheduler, details, rfc3339};
+use crate::{native, openai};
+
+/// A running simulator; it stops when dropped.
+#[derive(Debug)]
+pub struct Simulator {
+    address: SocketAddr,
+    world: Arc<World>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Simulator {
+    /// Starts on a port the kernel chooses.
+    pub async fn start(settings: Settings) -> io::Result<Self> {
+        Self::start_at(settings, SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Starts on `address`.
+    pub async fn start_at(settings: Settings, address: SocketAddr) -> io::Result<Self> {
+        let recorder = Arc::new(Recorder::default());
+        recorder.keep(true);
+        let scheduler = Scheduler::new(settings.clone());
+        let world = Arc::new(World { settings, scheduler, faults: Faults::default(), recorder });
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let task = Some(tokio::spawn(accept(listener, Arc::clone(&world))));
+        Ok(Self { address, world, task })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its script of faults.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.world.faults
+    }
+
+    /// What it received.
+    #[must_use]
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        &self.world.recorder
+    }
+
+    /// Its loaded models.
+    #[must_use]
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.world.scheduler
+    }
+
+    /// Stops accepting and breaks every connection, as a host that dies.
+    pub async fn kill(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // It was just aborted.
+            let _ = task.await;
+        }
+    }
+
+    /// Listens again on the same address.
+    pub async fn revive(&mut self) -> io::Result<()> {
+        let listener = TcpListener::bind(self.address).await?;
+        self.task = Some(tokio::spawn(accept(listener, Arc::clone(&self.world))));
+        Ok(())
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, world: Arc<World>) {
+    // Connections end with this task.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                // Fails only on a connection that is closed already.
+                let _ = stream.set_nodelay(true);
+                world.recorder.connected();
+                let world = Arc::clone(&world);
+                connections.spawn(async move {
+                    let service = service_fn(move |request| serve(Arc::clone(&world), request));
+                    // Broken connections are what faults are for.
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// A connection closed without an answer.
+#[derive(Debug)]
+struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("closed on purpose")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Reply, Closed> {
+    let (parts, body) = request.into_parts();
+    // Ollama answers a foreign Origin, and on loopback a foreign Host, with an empty 403.
+    if parts.headers.contains_key(http::header::ORIGIN) || !is_own_host(&parts.headers) {
+        return no_error(reply(403, "", Answer::whole("")));
+    }
+    let path = parts.uri.path().to_owned();
+    if parts.method == Method::GET || parts.method == Method::HEAD {
+        return no_error(get(&world, &path));
+    }
+    let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+    if path == "/_faults" {
+        return no_error(script(&world, &body));
+    }
+    let received = Received {
+        method: parts.method.to_string(),
+        path: parts.uri.to_string(),
+        headers: parts.headers,
+        body: body.clone(),
+    };
+    if !is_model_path(&path) {
+        return no_error(reply(404, "text/plain", Answer::whole("404 page not found")));
+    }
+    if path == "/api/show" {
+        return no_error(native::show(&world, &body));
+    }
+    let running = world.recorder.start(received);
+    match world.faults.next() {
+        Fault::Close => Err(Closed),
+        Fault::Status(status, text) => {
+            no_error(reply(status, "application/json", Answer::whole(text)))
+        }
+        Fault::StatusRetry(status, after) => {
+            let body = json!({ "error": { "message": "slow down", "type": "api_error" } });
+            let mut answer =
+                no_error(reply(status, "application/json", Answer::whole(body.to_string())))?;
+            answer.headers_mut().insert(http::header::RETRY_AFTER, after.into());
+            Ok(answer)
+        }
+        Fault::Garbage => no_error(reply(200, "application/json", Answer::whole("<html>\u{0}"))),
+        fault if path.starts_with("/api/") => {
+            no_error(native::serve(&world, &path, &body, fault, running).await)
+        }
+        fault => no_error(openai::serve(&world, &path, &body, fault, running).await),
+    }
+}
+
+fn no_error(reply: Result<Reply, Infallible>) -> Result<Reply, Closed> {
+    reply.map_err(|never| match never {})
+}
+
+fn is_own_host(headers: &http::HeaderMap) -> bool {
+    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    host.starts_with("127.0.0.1") || host.starts_with("localhost") || host.starts_with("[::1]")
+}
+
+fn is_model_path(path: &str) -> bool {
+    matches!(
+        path,
+        "/v1/chat/completions"
+            | "/v1/completions"
+            | "/v1/embeddings"
+            | "/v1/responses"
+            | "/v1/messages"
+            | "/api/chat"
+            | "/api/generate"
+            | "/api/embed"
+            | "/api/embeddings"
+            | "/api/show"
+    )
+}
+
+fn get(world: &World, path: &str) -> Result<Reply, Infallible> {
+    let ok = |value: Value| {
+        reply(200, "application/json; charset=utf-8", Answer::whole(value.to_string()))
+    };
+    match path {
+        "/" => reply(200, "text/plain; charset=utf-8", Answer::whole("Ollama is running")),
+        "/api/version" => ok(json!({ "version": world.settings.version })),
+        "/api/ps" => ok(world.scheduler.ps()),
+        "/api/tags" => ok(json!({ "models": tags(world) })),
+        "/v1/models" => {
+            let data: Vec<Value> = world
+                .settings
+                .models
+                .iter()
+                .map(|one| json!({ "id": one.name, "object": "model", "created": 1_700_000_000, "owned_by": "library" }))
+                .collect();
+            // The real one answers null when it has none.
+            let data = if data.is_empty() { Value::Null } else { Value::from(data) };
+            ok(json!({ "object": "list", "data": data }))
+        }
+        _ => reply(404, "text/plain", Answer::whole("404 page not found")),
+    }
+}
+
+fn tags(world: &World) -> Vec<Value> {
+    let modified =
+        rfc3339(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000));
+    world
+        .settings
+        .models
+        .iter()
+        .map(|one| {
+            json!({
+                "name": one.name, "model": one.name, "modified_at": modified, "size": one.size,
+                "digest": one.digest(), "details": details(), "capabilities": ["completion", "tools"]
+            })
+        })
+        .collect()
+}
+
+/// Lets a test in another language script faults: a JSON list of them.
+fn script(world: &World, body: &Bytes) -> Result<Reply, Infallible> {
+    match serde_json::from_slice::<Vec<Fault>>(body) {
+        Ok(faults) => {
+            world.faults.push(faults);
+            reply(StatusCode::NO_CONTENT.as_u16(), "", Answer::whole(""))
+        }
+        Err(cause) => reply(400, "text/plain", Answer::whole(cause.to_string())),
+    }
+}
