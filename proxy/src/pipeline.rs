@@ -32,6 +32,7 @@ use self::ctx::{Ctx, Phase};
 use self::obtain::Answer;
 use self::state::{Shared, Snapshot};
 use crate::error::{Error, Kind};
+use crate::listener::stream::ClientStream;
 use crate::request::Request;
 use crate::request::body::{self, ReadError};
 use crate::request::cors;
@@ -106,18 +107,19 @@ impl Pipeline {
         session.set_keepalive(Some(0));
         session.set_write_timeout(Some(snapshot.config.limits.write_timeout.0));
         let wait = snapshot.config.limits.header_timeout.0;
-        match timeout(wait, session.read_request()).await {
-            Ok(Ok(true)) => Some(()),
-            Ok(Ok(false)) | Err(_) => None,
+        let cause = match timeout(wait, session.read_request()).await {
+            Ok(Ok(true)) => return Some(()),
+            Ok(Ok(false)) => return None,
             Ok(Err(cause)) => {
                 tracing::debug!(%cause, "unreadable request");
-                let refusal = Error::new(Kind::InvalidRequest, "this is not a valid HTTP request");
-                let (head, body) = downstream::error(&refusal, crate::error::Dialect::OpenAi);
-                // Whatever the sender is, it may be gone already.
-                let _ = downstream::whole(session, head, body).await;
-                None
+                Error::new(Kind::InvalidRequest, "this is not a valid HTTP request")
             }
-        }
+            // A connection that merely idled is closed without a word.
+            Err(_) if !has_unanswered_bytes(session) => return None,
+            Err(_) => Error::new(Kind::RequestTimeout, "the request's head did not arrive in time"),
+        };
+        downstream::unreadable(session, &cause).await;
+        None
     }
 
     async fn serve(&self, session: &mut ServerSession, snapshot: &Snapshot) -> bool {
@@ -331,6 +333,11 @@ impl Pipeline {
 
 /// A time that never comes, for a timer that is not armed.
 const FAR: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+fn has_unanswered_bytes(session: &ServerSession) -> bool {
+    let stream = session.stream().and_then(|stream| stream.as_any().downcast_ref::<ClientStream>());
+    stream.is_some_and(ClientStream::has_unanswered_bytes)
+}
 
 /// pingora's parser, as RFC 9112 (2.2) allows, takes a bare LF as a line end; other parsers on the
 /// way may not, and that difference is what smuggling lives on.

@@ -1,2 +1,73 @@
-//! x
-fn main() {}
+//! The gateway over real sockets: each test starts it as a process, with simulated upstreams.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that cannot set up its world has failed"
+)]
+
+// What is sent upstream is what the client sent.
+mod forward;
+// Streams: relayed as they come, watched to their end.
+mod streams;
+// One upstream fails, another serves.
+mod failover;
+// The client leaves, in every phase.
+mod leaving;
+// Everything that is bounded.
+mod limits;
+// Requests that mean two things at once.
+mod framing;
+// Each endpoint, each error, browsers.
+mod endpoints;
+// API keys.
+mod keys;
+// The configuration file: checked, reloaded.
+mod config;
+// TLS, metrics, logs, signals.
+mod operations;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sluicegate_simulator::{Settings, Simulator};
+use sluicegate_test_support::Gateway;
+
+const BIN: &str = env!("CARGO_BIN_EXE_sluicegate");
+const CHAT: &str = "/v1/chat/completions";
+const MODEL: &str = "llama3.2:3b";
+
+/// A chat request, with further members.
+fn chat(more: &str) -> String {
+    let comma = if more.is_empty() { "" } else { "," };
+    format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"hi"}}]{comma}{more}}}"#)
+}
+
+async fn simulator(settings: Settings) -> Simulator {
+    Simulator::start(settings).await.expect("a simulator")
+}
+
+/// Settings with a pause between tokens.
+fn paced(tokens: usize, interval: Duration) -> Settings {
+    Settings { tokens, token_interval: interval, ..Settings::default() }
+}
+
+fn upstream(name: &str, simulator: &Simulator, more: &str) -> String {
+    let comma = if more.is_empty() { "" } else { ", " };
+    format!("  {name}: {{ url: \"{}\", kind: ollama{comma}{more} }}\n", simulator.url())
+}
+
+/// One gateway before one simulator.
+async fn pair(settings: Settings, more: &str) -> (Gateway, Simulator) {
+    let simulator = simulator(settings).await;
+    let config = format!("{more}\nupstreams:\n{}", upstream("host", &simulator, ""));
+    (Gateway::start(BIN, &config), simulator)
+}
+
+/// An address nobody listens on.
+fn dead_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    listener.local_addr().expect("an address")
+}

@@ -38,6 +38,8 @@ enum Transport {
 pub struct ClientStream {
     transport: Transport,
     gathered: BytesMut,
+    /// Bytes were read since the last were written.
+    unanswered: bool,
     socket: Arc<SocketDigest>,
     alpn: Option<ALPN>,
 }
@@ -47,7 +49,7 @@ impl ClientStream {
     #[must_use]
     pub fn plain(stream: TcpStream, peer: SocketAddr) -> Self {
         let socket = digest(&stream, peer);
-        Self { transport: Transport::Plain(stream), gathered: BytesMut::new(), socket, alpn: None }
+        Self::new(Transport::Plain(stream), socket, None)
     }
 
     /// A connection after its TLS handshake.
@@ -57,7 +59,17 @@ impl ClientStream {
         let socket = digest(tcp, peer);
         let alpn = (session.alpn_protocol() == Some(b"h2")).then_some(ALPN::H2);
         let transport = Transport::Tls(Box::new(stream));
-        Self { transport, gathered: BytesMut::new(), socket, alpn }
+        Self::new(transport, socket, alpn)
+    }
+
+    fn new(transport: Transport, socket: Arc<SocketDigest>, alpn: Option<ALPN>) -> Self {
+        Self { transport, gathered: BytesMut::new(), unanswered: false, socket, alpn }
+    }
+
+    /// Whether the client has sent something and got nothing since.
+    #[must_use]
+    pub fn has_unanswered_bytes(&self) -> bool {
+        self.unanswered
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -120,10 +132,14 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        })?;
+        this.unanswered |= buf.filled().len() > before;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -134,6 +150,7 @@ impl AsyncWrite for ClientStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.unanswered = false;
         if this.gathered.len() + buf.len() <= GATHER {
             this.gathered.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));

@@ -75,14 +75,33 @@ impl Head {
     }
 }
 
-/// Sends a whole answer.
+/// Sends a whole answer to a request whose head was read.
 pub async fn whole(
+    session: &mut ServerSession,
+    head: Head,
+    body: Bytes,
+) -> Result<(), ClientGone> {
+    let head_only = session.req_header().method == http::Method::HEAD;
+    send(session, head, body, head_only).await
+}
+
+/// Tells why a request could not even be read; the connection is of no further use.
+pub async fn unreadable(session: &mut ServerSession, cause: &Error) {
+    session.set_keepalive(None);
+    let (head, body) = error(cause, Dialect::OpenAi);
+    // Whatever the sender is, it may be gone already.
+    if send(session, head, body, false).await.is_ok() {
+        session.shutdown().await;
+    }
+}
+
+async fn send(
     session: &mut ServerSession,
     mut head: Head,
     body: Bytes,
+    head_only: bool,
 ) -> Result<(), ClientGone> {
     head.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    let head_only = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(head.inner)).await?;
     let body = if head_only { Bytes::new() } else { body };
     session.write_response_body(body, true).await?;

@@ -115,13 +115,13 @@ pub async fn send(
             settled => return settled,
         }
     }
-    let connection = open(origin).await?;
+    let connection = open(origin, deadline).await?;
     attempt(origin, pool, connection, call, deadline).await
 }
 
-async fn open(origin: &Origin) -> Result<Box<Connection>, Failure> {
-    let limit = origin.config.timeouts.connect.0;
-    let opened = timeout(limit, async {
+async fn open(origin: &Origin, deadline: Instant) -> Result<Box<Connection>, Failure> {
+    let limit = deadline.min(Instant::now() + origin.config.timeouts.connect.0);
+    let opened = timeout_at(limit, async {
         let stream = io::connect(&origin.host, origin.port, origin.tls.as_ref())
             .await
             .map_err(|cause| Failure::Connect(cause.to_string()))?;

@@ -15,6 +15,9 @@ use crate::faults::Fault;
 use crate::recorder::Running;
 use crate::scheduler::Place;
 
+/// Time for what was written to leave the process.
+const FLUSH: Duration = Duration::from_millis(30);
+
 /// The body of every answer.
 pub(crate) enum Answer {
     Whole(Option<Bytes>),
@@ -104,14 +107,18 @@ impl Script {
         None
     }
 
-    fn faulted(&mut self) -> Option<Poll<Option<Part>>> {
+    fn faulted(&mut self, cx: &mut Context<'_>) -> Option<Poll<Option<Part>>> {
         let last_words = |script: &mut Self, words: Bytes| {
             script.end();
             script.fault = Fault::None;
             Some(Poll::Ready(Some(Ok(Frame::data(words)))))
         };
         match self.fault {
-            Fault::CutAfter(after) if self.sent >= after => Some(Poll::Ready(Some(Err(Cut)))),
+            Fault::CutAfter(after) if self.sent >= after => {
+                // What was sent before is to arrive before the end.
+                let pause = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH)));
+                Some(pause.as_mut().poll(cx).map(|()| Some(Err(Cut))))
+            }
             Fault::StallAfter(after) if self.sent >= after => Some(Poll::Pending),
             Fault::EndAfter(after) if self.sent >= after => Some(Poll::Ready(self.end())),
             Fault::CrashAfter(after) if self.sent >= after => {
@@ -149,7 +156,7 @@ impl Body for Answer {
             Answer::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Answer::Stream(script) => script,
         };
-        if let Some(faulted) = script.faulted() {
+        if let Some(faulted) = script.faulted(cx) {
             return faulted;
         }
         let wait = script.wait();

@@ -1,1 +1,30 @@
-//! x
+//! Harness of the integration tests: the gateway as a process of its own, and a client that sends
+//! and sees bytes, because what matters here is the wire.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot set up its world has failed"
+)]
+
+pub mod client;
+pub mod gateway;
+
+pub use client::{Connection, Response, get, post, request};
+pub use gateway::Gateway;
+
+use std::time::Duration;
+
+/// Longest any single step of a test may take. Generous: machines are shared.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for `what`, which must come true in reasonable time.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "never came true: {what}");
+}

@@ -1,0 +1,243 @@
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sluicegate_simulator::{Fault, Settings};
+use sluicegate_test_support::{Connection, Gateway, eventually, get, post};
+
+use super::{BIN, CHAT, MODEL, chat, dead_address, pair, simulator, upstream};
+
+/// Two upstreams that a route names in this order.
+fn ordered(first: &str, second: &str, more: &str) -> String {
+    format!(
+        "{more}\nupstreams:\n{first}{second}routes:\n  - model: \"{MODEL}\"\n    targets: [{{ upstream: first }}]\n    fallback: [{{ upstream: second }}]\n"
+    )
+}
+
+#[tokio::test]
+async fn a_refused_connection_moves_on_and_so_does_a_killed_host() {
+    let (mut first, second) =
+        (simulator(Settings::default()).await, simulator(Settings::default()).await);
+    let gateway = Gateway::start(
+        BIN,
+        &ordered(&upstream("first", &first, ""), &upstream("second", &second, ""), ""),
+    );
+    let served = async || {
+        let answer = post(gateway.data, CHAT, chat("")).await;
+        (answer.status, answer.header("x-sluicegate-upstream").map(str::to_owned))
+    };
+    assert_eq!(served().await, (200, Some("first".into())));
+    first.kill().await;
+    for _ in 0..8 {
+        assert_eq!(served().await, (200, Some("second".into())));
+    }
+}
+
+#[tokio::test]
+async fn failures_before_the_first_content_move_on_also_for_streams() {
+    let (first, second) =
+        (simulator(Settings::default()).await, simulator(Settings::default()).await);
+    let timeouts = "timeouts: { first_byte: 400ms }";
+    let breaker = "breaker: { errors: 100 }";
+    let gateway = Gateway::start(
+        BIN,
+        &ordered(&upstream("first", &first, timeouts), &upstream("second", &second, ""), breaker),
+    );
+    let streamed = chat(r#""stream":true"#);
+    for (fault, body) in [
+        (Fault::Close, chat("")),
+        (Fault::Close, streamed.clone()),
+        (Fault::Status(500, "{}".into()), streamed.clone()),
+        (Fault::EndAfter(0), streamed.clone()),
+        (Fault::CutAfter(0), streamed.clone()),
+        (Fault::CrashAfter(0), streamed.clone()),
+        (Fault::ErrorAfter(0), streamed.clone()),
+        (Fault::StallAfter(0), streamed.clone()),
+        (Fault::SlowFirst(5_000), chat("")),
+    ] {
+        first.faults().push([fault.clone()]);
+        let answer = post(gateway.data, CHAT, &body).await;
+        assert_eq!(answer.status, 200, "{fault:?}: {}", answer.text());
+        assert_eq!(answer.header("x-sluicegate-upstream"), Some("second"), "{fault:?}");
+        assert!(!answer.text().contains("\"error\""), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_error_is_tried_at_most_twice_in_all() {
+    let mut simulators = Vec::new();
+    let mut config = String::from("breaker: { errors: 100 }\nupstreams:\n");
+    let mut targets = String::new();
+    for index in 0..4 {
+        let one = simulator(Settings::default()).await;
+        one.faults()
+            .always(Some(Fault::Status(500, r#"{"error":{"message":"out of memory"}}"#.into())));
+        config += &upstream(&format!("u{index}"), &one, "");
+        targets += &format!("{{ upstream: u{index} }}, ");
+        simulators.push(one);
+    }
+    config += &format!("routes:\n  - {{ model: \"{MODEL}\", targets: [{targets}] }}\n");
+    let gateway = Gateway::start(BIN, &config);
+    let answer = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(answer.status, 500);
+    assert_eq!(
+        answer.json()["error"]["message"],
+        json!("out of memory"),
+        "the upstream's own words"
+    );
+    let tried: usize = simulators.iter().map(|one| one.recorder().started()).sum();
+    assert_eq!(tried, 2);
+}
+
+#[tokio::test]
+async fn a_single_upstreams_server_error_is_not_repeated() {
+    let (gateway, simulator) = pair(Settings::default(), "").await;
+    simulator.faults().push([Fault::Status(500, "oops".into())]);
+    let answer = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!((answer.status, answer.json()["error"]["message"].clone()), (500, json!("oops")));
+    assert_eq!(simulator.recorder().started(), 1);
+}
+
+#[tokio::test]
+async fn back_pressure_keeps_its_retry_after_and_trips_nothing() {
+    let (gateway, simulator) = pair(Settings::default(), "breaker: { errors: 1 }").await;
+    for status in [429, 503] {
+        simulator.faults().push([Fault::StatusRetry(status, 17)]);
+        let answer = post(gateway.data, CHAT, chat("")).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (status, Some("17")));
+    }
+    simulator.faults().push([Fault::Status(400, "{}".into())]);
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 400);
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200, "the breaker is closed");
+}
+
+#[tokio::test]
+async fn a_failing_upstream_is_left_alone_probed_and_taken_back() {
+    let breaker = "breaker: { errors: 3, open_for: 600ms }";
+    let (gateway, mut simulator) = pair(Settings::default(), breaker).await;
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200);
+    simulator.kill().await;
+    for _ in 0..3 {
+        assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 502);
+    }
+    let rejected = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(rejected.status, 503);
+    assert!(rejected.header("retry-after").is_some());
+    assert_eq!(get(gateway.admin, "/readyz").await.status, 503);
+    let status = get(gateway.admin, "/api/upstreams").await.json();
+    assert_eq!(status[0]["breaker"], json!("open"));
+    simulator.revive().await.expect("the port is free");
+    eventually("the upstream is probed and serves again", async || {
+        post(gateway.data, CHAT, chat("")).await.status == 200
+    })
+    .await;
+    assert_eq!(gateway.metric("sluicegate_breaker_state{upstream=\"host\"}").await, 0.0);
+    assert_eq!(get(gateway.admin, "/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn truncated_streams_count_against_an_upstream() {
+    let (gateway, simulator) =
+        pair(Settings::default(), "breaker: { errors: 2, open_for: 60s }").await;
+    simulator.faults().always(Some(Fault::EndAfter(2)));
+    for _ in 0..2 {
+        assert_eq!(post(gateway.data, CHAT, chat(r#""stream":true"#)).await.status, 200);
+    }
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 503);
+}
+
+#[tokio::test]
+async fn an_unreachable_upstream_is_an_error_that_says_so() {
+    let config =
+        format!("upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n", dead_address());
+    let gateway = Gateway::start(BIN, &config);
+    let answer = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(answer.status, 502);
+    assert!(answer.json()["error"]["message"].as_str().expect("text").contains("cannot connect"));
+    eventually("the start says so too", async || gateway.stderr().contains("NOT reachable")).await;
+}
+
+#[tokio::test]
+async fn a_timeout_is_a_504() {
+    let simulator = simulator(Settings::default()).await;
+    let config =
+        format!("upstreams:\n{}", upstream("host", &simulator, "timeouts: { first_byte: 200ms }"));
+    let gateway = Gateway::start(BIN, &config);
+    simulator.faults().push([Fault::SlowFirst(10_000)]);
+    let since = Instant::now();
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 504);
+    assert!(since.elapsed() < Duration::from_secs(5));
+    simulator.recorder().until(|recorder| recorder.aborted() == 1).await;
+}
+
+#[tokio::test]
+async fn a_stale_connection_is_never_an_error() {
+    let (gateway, mut simulator) = pair(Settings::default(), "").await;
+    let mut connection = Connection::open(gateway.data).await;
+    for _ in 0..5 {
+        connection.post(CHAT, chat("")).await;
+        assert_eq!(connection.response().await.status, 200);
+        // Every kept connection is closed under the gateway.
+        simulator.kill().await;
+        simulator.revive().await.expect("the port is free");
+    }
+    assert_eq!(simulator.recorder().started(), 5, "nothing was sent twice");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_is_closed_on_sight_of_a_request_is_no_error() {
+    let (gateway, simulator) = pair(Settings::default(), "").await;
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200);
+    simulator.faults().push([Fault::Close]);
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200);
+    assert_eq!(simulator.recorder().started(), 3);
+}
+
+#[tokio::test]
+async fn weights_share_requests_and_models_are_renamed_per_target() {
+    let (first, second) =
+        (simulator(Settings::default()).await, simulator(Settings::default()).await);
+    let config = format!(
+        "upstreams:\n{}{}routes:\n  - model: 'ab-*'\n    targets:\n      - {{ upstream: first, model: \"{MODEL}\", weight: 1 }}\n      - {{ upstream: second, model: \"all-minilm:latest\", weight: 3 }}\n",
+        upstream("first", &first, ""),
+        upstream("second", &second, "")
+    );
+    let gateway = Gateway::start(BIN, &config);
+    let mut connection = Connection::open(gateway.data).await;
+    for _ in 0..200 {
+        connection.post(CHAT, r#"{"model":"ab-x","messages":[]}"#).await;
+        assert_eq!(connection.response().await.status, 200);
+    }
+    let (few, many) = (first.recorder().started(), second.recorder().started());
+    assert!((25..80).contains(&few) && few + many == 200, "{few} {many}");
+    let sent = second.recorder().last().expect("a request").body;
+    assert_eq!(sent, r#"{"model":"all-minilm:latest","messages":[]}"#);
+}
+
+#[tokio::test]
+async fn an_unrouted_model_goes_to_the_upstream_that_has_it() {
+    use sluicegate_simulator::Model;
+    let only = |name: &str| Settings { models: vec![Model::new(name, 1)], ..Settings::default() };
+    let (first, second) = (simulator(only("a:1")).await, simulator(only("b:latest")).await);
+    let gateway = Gateway::start(
+        BIN,
+        &format!(
+            "upstreams:\n{}{}",
+            upstream("first", &first, ""),
+            upstream("second", &second, "")
+        ),
+    );
+    for (model, by) in [("a:1", "first"), ("b", "second"), ("b:latest", "second")] {
+        let answer =
+            post(gateway.data, CHAT, format!(r#"{{"model":"{model}","messages":[]}}"#)).await;
+        assert_eq!(
+            (answer.status, answer.header("x-sluicegate-upstream")),
+            (200, Some(by)),
+            "{model}"
+        );
+    }
+    let unknown = post(gateway.data, CHAT, r#"{"model":"a:2","messages":[]}"#).await;
+    assert_eq!(unknown.status, 404);
+    assert!(
+        unknown.json()["error"]["message"].as_str().expect("text").contains("did you mean `a:1`?")
+    );
+}
