@@ -133,6 +133,9 @@ impl Pipeline {
                 ctx.detail.get_or_insert_with(|| error.message.to_string());
                 let (mut head, body) = downstream::error(&error, ctx.dialect);
                 ctx.common_headers(&mut head);
+                if !session.is_body_done() {
+                    downstream::discard_small(session).await;
+                }
                 let sent = self.send_whole(session, &mut ctx, head, body).await;
                 if sent.is_ok() && !session.is_body_done() {
                     downstream::linger(session).await;

@@ -32,23 +32,38 @@ async fn requests_that_frame_their_body_twice_are_refused_or_made_plain() {
     // Transfer-Encoding wins and the connection ends (RFC 9112, 6.1).
     let mut both = Connection::open(gateway.data).await;
     let chunked = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
-    both.send(format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}{smuggled}")).await;
+    both.send(format!(
+        "{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}{smuggled}"
+    ))
+    .await;
     let status = both.response().await.status;
     assert!(matches!(status, 200 | 400), "{status}");
     assert!(both.try_head().await.is_none(), "the rest is not read as a request");
 
     for (name, head) in [
-        ("two lengths", format!("{post}Content-Length: {length}\r\nContent-Length: 3\r\n\r\n{body}")),
+        (
+            "two lengths",
+            format!("{post}Content-Length: {length}\r\nContent-Length: 3\r\n\r\n{body}"),
+        ),
         ("a list of lengths", format!("{post}Content-Length: {length}, 3\r\n\r\n{body}")),
         ("a signed length", format!("{post}Content-Length: +{length}\r\n\r\n{body}")),
         ("chunked is not last", format!("{post}Transfer-Encoding: chunked, gzip\r\n\r\n{chunked}")),
         ("an unknown coding", format!("{post}Transfer-Encoding: xchunked\r\n\r\n{chunked}")),
-        ("chunked in HTTP/1.0", format!("POST {CHAT} HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}")),
-        ("a folded header", format!("{post}X-A: b\r\n  c\r\nContent-Length: {length}\r\n\r\n{body}")),
+        (
+            "chunked in HTTP/1.0",
+            format!("POST {CHAT} HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}"),
+        ),
+        (
+            "a folded header",
+            format!("{post}X-A: b\r\n  c\r\nContent-Length: {length}\r\n\r\n{body}"),
+        ),
         ("a space before the colon", format!("{post}Content-Length : {length}\r\n\r\n{body}")),
         ("a bare line feed", format!("{post}X-A: b\nContent-Length: {length}\r\n\r\n{body}")),
         ("a NUL", format!("{post}X-A: b\0c\r\nContent-Length: {length}\r\n\r\n{body}")),
-        ("a bad chunk size", format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n{body}\r\n0\r\n\r\n")),
+        (
+            "a bad chunk size",
+            format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n{body}\r\n0\r\n\r\n"),
+        ),
         ("no HTTP", "\u{16}\u{3}\u{1} not http at all\r\n\r\n".to_owned()),
     ] {
         let status = raw(&gateway, &head).await;
@@ -75,9 +90,15 @@ async fn nothing_is_injected_through_path_model_or_header_values() {
     assert_eq!(answer.status, 404);
     assert!(answer.header("injected").is_none());
     let body = chat("");
-    let head = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nx-request-id: a\tb\r\nContent-Length: {}", body.len());
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: g\r\nx-request-id: a\tb\r\nContent-Length: {}",
+        body.len()
+    );
     let answer = request(gateway.data, &head, body.as_bytes()).await;
-    assert!(answer.header("x-request-id").expect("an id").starts_with("req_"), "a strange id is replaced");
+    assert!(
+        answer.header("x-request-id").expect("an id").starts_with("req_"),
+        "a strange id is replaced"
+    );
     nothing_was_smuggled(&simulator);
 }
 
@@ -94,7 +115,10 @@ async fn a_model_named_twice_cannot_pass_the_allow_list() {
         (format!(r#"{{"model":"{MODEL}","MODEL":"all-minilm:latest","messages":[]}}"#), 400),
         (format!(r#"{{"Model":"all-minilm:latest","model":"{MODEL}","messages":[]}}"#), 400),
     ] {
-        let head = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {key}\r\nContent-Length: {}", body.len());
+        let head = format!(
+            "POST {CHAT} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {key}\r\nContent-Length: {}",
+            body.len()
+        );
         assert_eq!(request(gateway.data, &head, body.as_bytes()).await.status, expected, "{body}");
     }
     assert_eq!(simulator.recorder().started(), 1);
@@ -103,7 +127,16 @@ async fn a_model_named_twice_cannot_pass_the_allow_list() {
 #[tokio::test]
 async fn dangerous_endpoints_are_refused_however_spelt() {
     let (gateway, simulator) = pair(Settings::default(), "").await;
-    for path in ["/api/delete", "/api/pull", "//api/push", "/api/%63reate", "/API/COPY", "/api/chat/../delete", "/api/blobs/x", "/debug/pprof/"] {
+    for path in [
+        "/api/delete",
+        "/api/pull",
+        "//api/push",
+        "/api/%63reate",
+        "/API/COPY",
+        "/api/chat/../delete",
+        "/api/blobs/x",
+        "/debug/pprof/",
+    ] {
         assert_eq!(get(gateway.data, path).await.status, 403, "{path}");
         let answer = post(gateway.data, path, r#"{"model":"x"}"#).await;
         assert_eq!(answer.status, 403, "{path}");

@@ -16,7 +16,9 @@ async fn a_body_over_the_limit_is_a_413_the_client_can_read() {
     assert_eq!(answer.json()["error"]["code"], "body_too_large");
     // Chunked: the limit is met in the middle.
     let mut connection = Connection::open(gateway.data).await;
-    connection.send(format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n")).await;
+    connection
+        .send(format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n"))
+        .await;
     for chunk in big.as_bytes().chunks(65_536) {
         connection.send(format!("{:x}\r\n", chunk.len())).await;
         connection.send(chunk).await;
@@ -33,7 +35,10 @@ async fn expect_continue_is_answered_before_the_body_or_refused_without_it() {
     let body = chat("");
     let mut connection = Connection::open(gateway.data).await;
     connection
-        .send(format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len()))
+        .send(format!(
+            "POST {CHAT} HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        ))
         .await;
     let mut raw = [0; 25];
     let socket = std::net::TcpStream::connect(gateway.data).expect("connects");
@@ -44,7 +49,9 @@ async fn expect_continue_is_answered_before_the_body_or_refused_without_it() {
     assert_eq!(&raw, b"HTTP/1.1 100 Continue\r\n\r\n");
     connection.send(&body).await;
     assert_eq!(connection.response().await.status, 200);
-    let head = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: 99999999");
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: 99999999"
+    );
     assert_eq!(request(gateway.data, &head, b"").await.status, 413);
 }
 
@@ -81,7 +88,10 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 async fn coded_bodies_are_decoded_and_bombs_and_strange_codings_refused() {
     let (gateway, simulator) = pair(Settings::default(), "limits: { body: 1MiB }").await;
     let coded = async |coding: &str, body: &[u8]| {
-        let head = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Encoding: {coding}\r\nContent-Length: {}", body.len());
+        let head = format!(
+            "POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Encoding: {coding}\r\nContent-Length: {}",
+            body.len()
+        );
         request(gateway.data, &head, body).await.status
     };
     let plain = chat("");
@@ -105,14 +115,20 @@ async fn coded_bodies_are_decoded_and_bombs_and_strange_codings_refused() {
 async fn a_body_that_does_not_come_is_a_408() {
     let (gateway, _simulator) = pair(Settings::default(), "limits: { body_timeout: 200ms }").await;
     let mut connection = Connection::open(gateway.data).await;
-    connection.send(format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Length: 100\r\n\r\n{{")).await;
+    connection
+        .send(format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Length: 100\r\n\r\n{{"))
+        .await;
     let answer = connection.response().await;
-    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (408, Some("request_timeout")));
+    assert_eq!(
+        (answer.status, answer.json()["error"]["code"].as_str()),
+        (408, Some("request_timeout"))
+    );
 }
 
 #[tokio::test]
 async fn a_header_that_does_not_come_costs_one_connection_for_a_while() {
-    let (gateway, _simulator) = pair(Settings::default(), "limits: { header_timeout: 300ms }").await;
+    let (gateway, _simulator) =
+        pair(Settings::default(), "limits: { header_timeout: 300ms }").await;
     let mut slow = Connection::open(gateway.data).await;
     slow.send("POST / HTTP/1.1\r\n").await;
     // Trickling does not help.
@@ -137,7 +153,10 @@ async fn connections_are_bounded() {
     let (gateway, _simulator) = pair(Settings::default(), "limits: { connections: 2 }").await;
     let mut first = Connection::open(gateway.data).await;
     let _second = Connection::open(gateway.data).await;
-    eventually("two are open", async || gateway.metric("sluicegate_listener_connections").await == 2.0).await;
+    eventually("two are open", async || {
+        gateway.metric("sluicegate_listener_connections").await == 2.0
+    })
+    .await;
     assert!(Connection::open(gateway.data).await.is_closed().await);
     first.post(CHAT, chat("")).await;
     assert_eq!(first.response().await.status, 200, "those inside are served");
@@ -172,8 +191,12 @@ async fn the_queue_is_first_come_first_served_and_bounded_in_length_and_time() {
     assert_eq!(waiting[1].response().await.status, 200);
     let late = waiting[2].response().await;
     assert_eq!(late.status, 503, "its wait was too long");
-    let order: Vec<String> =
-        simulator.recorder().requests().iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect();
+    let order: Vec<String> = simulator
+        .recorder()
+        .requests()
+        .iter()
+        .map(|one| String::from_utf8_lossy(&one.body).into_owned())
+        .collect();
     assert!(order[0].contains(r#""user":"0""#) && order[1].contains(r#""user":"1""#), "{order:?}");
     assert_eq!(order.len(), 2);
 }

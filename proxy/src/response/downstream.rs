@@ -15,6 +15,10 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Tells the OpenAI SDKs whether a retry makes sense, over their own judgement.
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
+/// The largest unread body that is worth reading to keep its connection, in bytes.
+const SMALL_BODY: usize = 64 * 1024;
+/// The longest wait for it.
+const SMALL_WAIT: Duration = Duration::from_millis(500);
 /// The most of an unread body that is drained so that the client can read an early answer.
 const MAX_LINGER_BYTES: usize = 256 * 1024 * 1024;
 /// The longest time for it.
@@ -76,11 +80,7 @@ impl Head {
 }
 
 /// Sends a whole answer to a request whose head was read.
-pub async fn whole(
-    session: &mut ServerSession,
-    head: Head,
-    body: Bytes,
-) -> Result<(), ClientGone> {
+pub async fn whole(session: &mut ServerSession, head: Head, body: Bytes) -> Result<(), ClientGone> {
     let head_only = session.req_header().method == http::Method::HEAD;
     send(session, head, body, head_only).await
 }
@@ -145,6 +145,20 @@ pub fn error(error: &Error, dialect: Dialect) -> (Head, Bytes) {
         head.set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     (head, error.body(dialect))
+}
+
+/// Reads and drops the rest of a small body, so that its connection can be used again after an
+/// early answer. What is large, or would only be sent when asked for, is left alone.
+pub async fn discard_small(session: &mut ServerSession) {
+    let announced = session.get_header_bytes(header::CONTENT_LENGTH);
+    let length = std::str::from_utf8(announced).ok().and_then(|text| text.parse::<usize>().ok());
+    if length.is_some_and(|length| length <= SMALL_BODY)
+        && session.get_header(header::EXPECT).is_none()
+    {
+        let drain = async { while let Ok(Some(_)) = session.read_request_body().await {} };
+        // A body that does not come costs its connection, as a large one does.
+        let _ = tokio::time::timeout(SMALL_WAIT, drain).await;
+    }
 }
 
 /// Reads on for a while after an early answer: closing with unread bytes would reset the
