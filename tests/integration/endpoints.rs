@@ -92,7 +92,9 @@ async fn every_endpoint_passes_through() {
     assert_eq!(running["models"][0]["name"], MODEL);
     assert_eq!(get(gateway.data, "/").await.status, 200);
     let mut connection = Connection::open(gateway.data).await;
-    connection.send("HEAD /v1/models HTTP/1.1\r\nHost: g\r\n\r\nGET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    connection
+        .send("HEAD /v1/models HTTP/1.1\r\nHost: g\r\n\r\nGET / HTTP/1.1\r\nHost: g\r\n\r\n")
+        .await;
     let head = connection.head().await;
     assert!(head.status == 200 && head.header("content-length") != Some("0"));
     assert_eq!(connection.head().await.status, 200, "no body follows the head");

@@ -1,11 +1,12 @@
 //! The gateway over real sockets: each test starts it as a process, with simulated upstreams.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
     missing_docs,
-    reason = "a test that cannot set up its world has failed"
+    reason = "a test that cannot set up its world has failed, and its clock is the real one"
 )]
 
 // What is sent upstream is what the client sent.
@@ -24,6 +25,8 @@ mod framing;
 mod endpoints;
 // API keys.
 mod keys;
+// The official SDKs.
+mod clients;
 // The configuration file: checked, reloaded.
 mod config;
 // TLS, metrics, logs, signals.

@@ -218,6 +218,11 @@ fn get(world: &World, path: &str) -> Result<Reply, Infallible> {
     };
     match path {
         "/" => reply(200, "text/plain; charset=utf-8", Answer::whole("Ollama is running")),
+        "/_seen" => ok(json!({
+            "started": world.recorder.started(),
+            "finished": world.recorder.finished(),
+            "aborted": world.recorder.aborted(),
+        })),
         "/api/version" => ok(json!({ "version": world.settings.version })),
         "/api/ps" => ok(world.scheduler.ps()),
         "/api/tags" => ok(json!({ "models": tags(world) })),

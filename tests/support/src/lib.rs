@@ -2,10 +2,11 @@
 //! and sees bytes, because what matters here is the wire.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test that cannot set up its world has failed"
+    reason = "a test that cannot set up its world has failed, and its clock is the real one"
 )]
 
 pub mod client;

@@ -1,0 +1,35 @@
+# Every target does the set-up it needs and says what it installs.
+.PHONY: help run demo test bench fmt lint
+
+help:
+	@echo "make run    serve Ollama on this machine, or CONFIG=file.yaml"
+	@echo "make demo   a gateway before two fake Ollamas, to try an SDK against"
+	@echo "make test   every test: Rust, the OpenAI SDKs, fuzzing for a while"
+	@echo "make bench  against nginx in one run; results go to benches/results/"
+	@echo "make fmt    format; make lint  clippy and formatting, as the tests want them"
+
+run:
+	@sh tests/setup.sh build
+	cargo run --release -- serve $(if $(CONFIG),--config $(CONFIG))
+
+demo:
+	@sh tests/setup.sh build
+	cargo build --release --package sluicegate --package sluicegate-simulator
+	@sh tests/demo.sh
+
+test:
+	@sh tests/setup.sh test
+	@sh tests/run.sh
+
+bench:
+	@sh tests/setup.sh bench
+	cargo build --release --package sluicegate --package sluicegate-simulator
+	@python3 benches/harness/run.py $(ARGS)
+
+fmt:
+	cargo fmt --all
+
+lint:
+	@sh tests/setup.sh build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings

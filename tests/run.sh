@@ -1,0 +1,14 @@
+#!/bin/sh
+# Every test, in the order in which a failure is cheapest to find.
+set -eu
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin:/sbin
+
+SLUICEGATE_PYTHON=$PWD/target/clients/python/bin/python
+SLUICEGATE_NODE=$(command -v node)
+MODULES=$PWD/target/clients/node
+export SLUICEGATE_PYTHON SLUICEGATE_NODE MODULES
+
+cargo fmt --all --check
+cargo clippy --workspace --all-targets -- -D warnings
+cargo test --workspace

@@ -1,0 +1,95 @@
+#!/bin/sh
+# Installs what a target needs and says so first: setup.sh build | test | bench
+# Debian and Ubuntu through apt-get, Fedora through dnf, macOS through brew; with sudo when not root.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# Debian keeps servers out of a user's PATH.
+PATH=$PATH:/usr/sbin:/sbin
+
+# missing COMMAND=PACKAGE ... : the packages whose command is not there
+missing() {
+    for pair in "$@"; do have "${pair%%=*}" || printf '%s ' "${pair#*=}"; done
+}
+
+install() {
+    packages=$*
+    [ -n "$packages" ] || return 0
+    say "installing: $packages"
+    if have apt-get; then
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null
+        # A server that apt starts by itself would hold a port nobody asked for.
+        [ -e /usr/sbin/policy-rc.d ] || policy=new
+        if [ "${policy:-}" = new ]; then
+            printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
+            as_root chmod +x /usr/sbin/policy-rc.d
+        fi
+        # shellcheck disable=SC2086
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $packages >/dev/null || failed=1
+        if [ "${policy:-}" = new ]; then as_root rm -f /usr/sbin/policy-rc.d; fi
+        [ "${failed:-}" != 1 ] || { say "apt-get could not install: $packages"; exit 1; }
+    elif have dnf; then
+        # shellcheck disable=SC2086
+        as_root dnf install -y -q $packages
+    elif have brew; then
+        # shellcheck disable=SC2086
+        brew install --quiet $packages
+    else
+        say "no apt-get, dnf or brew here; please install: $packages"
+        exit 1
+    fi
+}
+
+package() { # the name of a package here: package DEBIAN FEDORA BREW
+    if have apt-get; then echo "$1"; elif have dnf; then echo "$2"; else echo "$3"; fi
+}
+
+build() {
+    have cargo || { say "Rust is missing; install it from https://rustup.rs and run this again"; exit 1; }
+    # shellcheck disable=SC2046
+    install $(missing cc=gcc make=make cmake=cmake curl=curl)
+}
+
+clients() {
+    version=$(sed -n 's/^openai==//p' tests/clients/python/requirements.txt)
+    python=target/clients/python
+    if [ ! -e "$python/.$version" ]; then
+        say "installing the Python SDK openai $version into $python"
+        python3 -m venv "$python"
+        "$python/bin/pip" install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt
+        touch "$python/.$version"
+    fi
+    version=$(sed -n 's/.*"openai": "\(.*\)".*/\1/p' tests/clients/node/package.json)
+    node=target/clients/node
+    if [ ! -e "$node/.$version" ]; then
+        say "installing the Node SDK openai $version into $node"
+        mkdir -p "$node"
+        cp tests/clients/node/package.json "$node/"
+        (cd "$node" && npm install --silent --no-audit --no-fund --no-package-lock)
+        touch "$node/.$version"
+    fi
+}
+
+case "${1:-}" in
+build) build ;;
+test)
+    build
+    # shellcheck disable=SC2046
+    install $(missing "redis-server=$(package redis-server redis redis)" nginx=nginx \
+        "promtool=$(package prometheus golang-github-prometheus prometheus)" \
+        "python3=$(package python3 python3 python)" "node=$(package nodejs nodejs node)" \
+        "npm=$(package npm npm node)")
+    if have apt-get && ! python3 -c 'import ensurepip' 2>/dev/null; then install python3-venv; fi
+    clients
+    ;;
+bench)
+    build
+    # shellcheck disable=SC2046
+    install $(missing nginx=nginx "python3=$(package python3 python3 python)")
+    ;;
+*) say "usage: setup.sh build | test | bench"; exit 2 ;;
+esac
