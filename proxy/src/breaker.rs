@@ -138,7 +138,8 @@ impl Breaker {
     fn success(&self, probe: bool) {
         let mut inner = self.inner.lock();
         match &mut inner.phase {
-            Phase::Closed { failures } => failures.clear(),
+            // Failures are not forgotten for a success: one that fails half its requests is to trip.
+            Phase::Closed { .. } => {}
             // A request sent before the upstream was tripped proves nothing about it now.
             Phase::HalfOpen { .. } if probe => {
                 inner.phase = Phase::Closed { failures: VecDeque::new() };
@@ -182,6 +183,14 @@ impl Breaker {
 }
 
 impl Pass {
+    /// The answer has begun: a half-open breaker need not wait for the end of a long stream. A
+    /// failure after this counts as any other.
+    pub fn begun(&mut self) {
+        if std::mem::take(&mut self.probe) {
+            self.breaker.success(true);
+        }
+    }
+
     /// The upstream answered as it should.
     pub fn success(mut self) {
         self.reported = true;
@@ -237,12 +246,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_success_clears_the_count() {
+    async fn one_that_fails_half_its_requests_is_tripped() {
         let breaker = breaker();
-        fail(&breaker, 2);
-        breaker.try_pass().expect("passes").success();
-        fail(&breaker, 2);
+        for _ in 0..2 {
+            fail(&breaker, 1);
+            breaker.try_pass().expect("passes").success();
+        }
+        fail(&breaker, 1);
+        assert_eq!(breaker.state(), State::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_begun_answer_closes_a_half_open_breaker() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        breaker.probed(true);
+        let mut probe = breaker.try_pass().expect("one probe");
+        probe.begun();
         assert_eq!(breaker.state(), State::Closed);
+        probe.failure();
+        assert_eq!(breaker.state(), State::Closed, "one later failure is one failure");
     }
 
     #[tokio::test(start_paused = true)]

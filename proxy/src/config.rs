@@ -27,6 +27,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Admin listener.
     pub admin: SocketAddr,
+    /// Callers without a key are welcome from everywhere.
+    pub anonymous: bool,
     /// Bearer token of the admin listener.
     pub admin_token: Option<Secret>,
     /// Threads that serve requests.
@@ -121,11 +123,34 @@ impl Config {
         let environment: HashMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let source = match file {
-            Some(path) => Source::read(path)?,
-            None => Source { file: "(defaults)".into(), text: String::new() },
-        };
-        Self::from_source(&source, environment)
+        match file {
+            Some(path) => Self::from_source(&Source::read(path)?, environment),
+            None => Self::defaults(&environment),
+        }
+    }
+
+    /// The configuration without a file.
+    pub fn defaults(environment: &HashMap<String, String>) -> Result<Self, ConfigError> {
+        let source = Source { file: "(defaults)".into(), text: String::new() };
+        let ollama_host = environment.get("OLLAMA_HOST");
+        validate::validate(Raw::default(), &source, ollama_host.map(String::as_str))
+    }
+
+    /// Whoever can reach the gateway can use the GPUs, so an open door must be asked for by name.
+    /// The addresses are those really listened on, which a reload does not change.
+    pub fn check_exposure(&self, listen: SocketAddr, admin: SocketAddr) -> Result<(), ConfigError> {
+        if !listen.ip().is_loopback() && self.keys.is_empty() && !self.anonymous {
+            return Err(ConfigError::general(format!(
+                "`listen` ({listen}) is reachable from other machines: configure `keys`, or say \
+                 `anonymous: true`"
+            )));
+        }
+        if !admin.ip().is_loopback() && self.admin_token.is_none() {
+            return Err(ConfigError::general(format!(
+                "`admin` ({admin}) is reachable from other machines: configure `admin_token`"
+            )));
+        }
+        Ok(())
     }
 
     /// Parses and validates a text.

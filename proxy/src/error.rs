@@ -166,13 +166,25 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// The methods that exist, for 405.
     pub allow: Option<&'static str>,
+    /// What follows on the connection cannot be trusted to be a request.
+    pub close: bool,
+    /// Upstreams worked on it already: trying again would only multiply their load.
+    pub hopeless: bool,
 }
 
 impl Error {
     /// An error of `kind` with a message for a person.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), param: None, retry_after: None, allow: None }
+        Self {
+            kind,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            allow: None,
+            close: false,
+            hopeless: false,
+        }
     }
 
     /// Names the request field at fault.
@@ -186,6 +198,20 @@ impl Error {
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Ends the connection after the answer.
+    #[must_use]
+    pub fn close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// Tells SDKs not to try again.
+    #[must_use]
+    pub fn hopeless(mut self) -> Self {
+        self.hopeless = true;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -42,15 +42,31 @@ pub struct ModelList {
     pub data: Vec<Model>,
 }
 
-/// Token counts of an answer, under the names of both OpenAI interfaces and Anthropic's.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+/// Token counts of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens of the prompt.
-    #[serde(alias = "input_tokens", default)]
     pub prompt_tokens: Option<u64>,
     /// Tokens of the answer.
-    #[serde(alias = "output_tokens", default)]
     pub completion_tokens: Option<u64>,
+}
+
+impl<'de> Deserialize<'de> for Usage {
+    /// Some servers give their counts under the names of both OpenAI interfaces at once.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Names {
+            prompt_tokens: Option<u64>,
+            completion_tokens: Option<u64>,
+            input_tokens: Option<u64>,
+            output_tokens: Option<u64>,
+        }
+        let names = Names::deserialize(deserializer)?;
+        Ok(Self {
+            prompt_tokens: names.prompt_tokens.or(names.input_tokens),
+            completion_tokens: names.completion_tokens.or(names.output_tokens),
+        })
+    }
 }
 
 /// The parts of a stream chunk that tell whether anything was generated yet.
@@ -60,8 +76,8 @@ pub struct Chunk<'a> {
     #[serde(borrow, default)]
     pub choices: Option<Vec<ChunkChoice<'a>>>,
     /// Token counts; null or missing in most chunks.
-    #[serde(default)]
-    pub usage: Option<Usage>,
+    #[serde(borrow, default)]
+    pub usage: Option<&'a RawValue>,
 }
 
 /// One choice of a stream chunk, of chat or of legacy completions.
@@ -100,7 +116,7 @@ impl Chunk<'_> {
     #[must_use]
     pub fn has_content(&self) -> bool {
         self.choices.as_deref().unwrap_or_default().iter().any(|choice| {
-            choice.finish_reason.is_some()
+            filled(choice.finish_reason.as_ref())
                 || filled(choice.text.as_ref())
                 || choice.delta.as_ref().is_some_and(Delta::has_content)
         })

@@ -28,7 +28,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::ctx::{Ctx, Phase};
+use self::ctx::{Ctx, Headers, Phase};
 use self::obtain::Answer;
 use self::state::{Shared, Snapshot};
 use crate::error::{Error, Kind};
@@ -93,6 +93,7 @@ impl Pipeline {
     pub fn new(shared: Arc<Shared>, h2c: bool) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2c = h2c;
+        options.h2_idle_timeout = Some(shared.snapshot.load().config.limits.header_timeout.0);
         Self { shared, pool: Arc::default(), registry: Registry::default(), options }
     }
 
@@ -111,7 +112,8 @@ impl Pipeline {
             Ok(Ok(true)) => return Some(()),
             Ok(Ok(false)) => return None,
             Ok(Err(cause)) => {
-                tracing::debug!(%cause, "unreadable request");
+                // Its text may hold the head, and that a key.
+                tracing::debug!(kind = cause.etype().as_str(), "unreadable request");
                 Error::new(Kind::InvalidRequest, "this is not a valid HTTP request")
             }
             // A connection that merely idled is closed without a word.
@@ -133,14 +135,16 @@ impl Pipeline {
                 ctx.detail.get_or_insert_with(|| error.message.to_string());
                 let (mut head, body) = downstream::error(&error, ctx.dialect);
                 ctx.common_headers(&mut head);
-                if !session.is_body_done() {
+                if error.close {
+                    session.set_keepalive(None);
+                } else if !session.is_body_done() {
                     downstream::discard_small(session).await;
                 }
                 let sent = self.send_whole(session, &mut ctx, head, body).await;
                 if sent.is_ok() && !session.is_body_done() {
                     downstream::linger(session).await;
                 }
-                sent.is_ok()
+                sent.is_ok() && !error.close
             }
             Err(Stop::Gone) => {
                 ctx.outcome = Outcome::ClientGone;
@@ -204,7 +208,9 @@ impl Pipeline {
         caller.check_model(&request.scan.model)?;
         let plan = self.plan(session, snapshot, &request, ctx).await?;
         let answer = self.await_answer(session, snapshot, &request, &plan, ctx).await?;
-        self.relay(session, snapshot, &request, answer, ctx).await
+        // The body is not needed any more, and streams are long.
+        drop(request);
+        self.relay(session, snapshot, endpoint, answer, ctx).await
     }
 
     async fn finish_local(
@@ -247,7 +253,7 @@ impl Pipeline {
                 tokio::select! {
                     biased;
                     plan = self.plan_by_own_name(snapshot, model) => plan?,
-                    _ = session.read_body_or_idle(true) => return Err(Stop::Gone),
+                    () = downstream::client_left(session) => return Err(Stop::Gone),
                 }
             }
         };
@@ -299,17 +305,18 @@ impl Pipeline {
             ctx.common_headers(&mut head);
             head
         });
-        let client_headers = session.req_header().headers.clone();
+        let targets = plan.targets.iter().chain(&plan.fallback);
+        let openai = targets.into_iter().any(|one| !snapshot.backends[one.upstream].is_ollama());
+        let headers = Headers::new(&session.req_header().headers, &ctx.id, openai);
         let mut progress = std::mem::take(&mut ctx.progress);
         let result = {
-            let mut obtain =
-                pin!(self.obtain(snapshot, request, plan, &client_headers, &mut progress));
+            let mut obtain = pin!(self.obtain(snapshot, request, plan, &headers, &mut progress));
             loop {
                 let wake = next.unwrap_or_else(|| ctx.started + FAR);
                 tokio::select! {
                     biased;
                     answer = &mut obtain => break answer.map_err(Stop::Refused),
-                    _ = session.read_body_or_idle(true) => break Err(Stop::Gone),
+                    () = downstream::client_left(session) => break Err(Stop::Gone),
                     () = sleep_until(wake), if next.is_some() => {
                         if let Some(head) = waiting_head.take() {
                             ctx.status = StatusCode::OK.as_u16();
@@ -350,7 +357,7 @@ fn refuse_bare_line_feeds(session: &ServerSession) -> Result<(), Error> {
     let bare = memchr::memchr_iter(b'\n', &raw).any(|at| at == 0 || raw[at - 1] != b'\r');
     if bare {
         let message = "a header line ends in a bare line feed";
-        return Err(Error::new(Kind::InvalidRequest, message));
+        return Err(Error::new(Kind::InvalidRequest, message).close());
     }
     Ok(())
 }
@@ -376,7 +383,6 @@ impl HttpServerApp for Pipeline {
     ) -> Option<ReusedHttpStream> {
         let snapshot = self.shared.snapshot.load_full();
         self.read_head(&mut session, &snapshot).await?;
-        session.set_pipelining_enabled(true);
         if *shutdown.borrow() {
             session.set_keepalive(None);
         }
@@ -384,6 +390,8 @@ impl HttpServerApp for Pipeline {
             return None;
         }
         drop(snapshot);
+        // Requests that came together with this one are served next.
+        session.set_pipelining_enabled(true);
         let settings = HttpPersistentSettings::for_session(&session);
         let stream = session.finish().await.ok()??;
         Some(ReusedHttpStream::from_reusable_stream(stream, settings))

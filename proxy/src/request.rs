@@ -17,6 +17,9 @@ use self::scan::{Scan, ScanError};
 use crate::config::raw::UpstreamKind;
 use crate::error::{Error, Kind};
 
+/// The longest query passed on, in bytes.
+const MAX_QUERY: usize = 4096;
+
 /// A request for a model, read whole.
 #[derive(Debug)]
 pub struct Request {
@@ -38,6 +41,9 @@ pub struct Request {
 impl Request {
     /// Scans a body.
     pub fn parse(endpoint: Endpoint, query: &str, body: Body) -> Result<Self, Error> {
+        if query.len() > MAX_QUERY {
+            return Err(Error::new(Kind::InvalidRequest, "the query is too long"));
+        }
         let scan = scan::scan(&body.bytes).map_err(|cause| explain(&cause))?;
         if scan.model.is_empty() {
             let message = "you must name a model: the body has no `model`";
@@ -87,6 +93,10 @@ fn explain(cause: &ScanError) -> Error {
         }
         ScanError::WrongType { field, expected } => {
             Error::new(Kind::InvalidRequest, format!("`{field}` must be {expected}")).param(field)
+        }
+        ScanError::LongModel => {
+            let message = "the model's name is too long";
+            Error::new(Kind::InvalidRequest, message).param("model")
         }
         ScanError::AmbiguousModel => {
             let message = "the body names two different models";

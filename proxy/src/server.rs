@@ -34,6 +34,8 @@ struct Server {
 pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let metrics = start_metrics()?;
     let sockets = Sockets::open(config.listen, config.admin).map_err(|cause| cause.to_string())?;
+    let (data, admin) = sockets.addresses().map_err(|cause| cause.to_string())?;
+    config.check_exposure(data, admin).map_err(|error| error.to_string())?;
     let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
     let log = AccessLog::start(config.log_format).map_err(|cause| cause.to_string())?;
     let snapshot = Snapshot::new(config.clone(), upstream_tls(&config)?.as_ref(), None)?;

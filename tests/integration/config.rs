@@ -138,3 +138,28 @@ async fn a_changed_file_is_noticed_and_a_bad_one_keeps_the_last_good() {
     eventually("and back again", async || post(gateway.data, CHAT, chat("")).await.status == 200)
         .await;
 }
+
+#[tokio::test]
+async fn a_reload_never_opens_a_door() {
+    let simulator = simulator(Settings::default()).await;
+    let upstreams = format!("upstreams:\n{}", upstream("host", &simulator, ""));
+    let hash = blake3::hash(b"sk-test").to_hex();
+    let keyed =
+        format!("listen: 0.0.0.0:0\nkeys: [{{ name: a, hash: \"blake3:{hash}\" }}]\n{upstreams}");
+    let gateway = Gateway::start(BIN, &keyed);
+    let port = gateway.data.port();
+    let data = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    assert_eq!(post(data, CHAT, chat("")).await.status, 401);
+    // The socket stays where it is, whatever the file says now.
+    gateway.write_config(&format!("listen: 127.0.0.1:0\n{upstreams}"));
+    eventually("the refusal is logged", async || {
+        gateway.stderr().contains("reachable from other machines")
+    })
+    .await;
+    std::fs::write(gateway.config_path(), "").expect("written");
+    eventually("so is that of an empty file", async || {
+        gateway.stderr().contains("the file is empty")
+    })
+    .await;
+    assert_eq!(post(data, CHAT, chat("")).await.status, 401);
+}

@@ -52,7 +52,7 @@ async fn failures_before_the_first_content_move_on_also_for_streams() {
         (Fault::CrashAfter(0), streamed.clone()),
         (Fault::ErrorAfter(0), streamed.clone()),
         (Fault::StallAfter(0), streamed.clone()),
-        (Fault::SlowFirst(5_000), chat("")),
+        (Fault::SlowFirst(5_000), streamed.clone()),
     ] {
         first.faults().push([fault.clone()]);
         let answer = post(gateway.data, CHAT, &body).await;
@@ -86,6 +86,51 @@ async fn a_server_error_is_tried_at_most_twice_in_all() {
     );
     let tried: usize = simulators.iter().map(|one| one.recorder().started()).sum();
     assert_eq!(tried, 2);
+}
+
+#[tokio::test]
+async fn targets_that_did_no_work_do_not_count() {
+    let mut simulators = Vec::new();
+    let mut config = String::from("upstreams:\n");
+    for (name, fault) in [
+        ("limited", Some(Fault::StatusRetry(429, 9))),
+        ("denied", Some(Fault::Status(401, "{}".into()))),
+        ("moved", None),
+    ] {
+        let one = simulator(Settings::default()).await;
+        one.faults().always(fault);
+        config += &upstream(name, &one, "");
+        simulators.push(one);
+    }
+    config += &format!(
+        "routes:\n  - model: \"{MODEL}\"\n    targets: [{{ upstream: limited }}]\n    fallback: [{{ upstream: denied }}, {{ upstream: moved }}]\n"
+    );
+    let gateway = Gateway::start(BIN, &config);
+    let answer = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!((answer.status, answer.header("x-sluicegate-upstream")), (200, Some("moved")));
+    simulators[2].faults().always(Some(Fault::Status(308, "{}".into())));
+    let redirected = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(redirected.status, 429, "a redirect is not the client's to follow");
+    assert_eq!(redirected.header("retry-after"), Some("9"));
+}
+
+#[tokio::test]
+async fn a_recovered_upstream_is_open_to_all_while_its_first_stream_runs() {
+    let breaker = "breaker: { errors: 1, open_for: 200ms }";
+    let (gateway, simulator) = pair(super::paced(100, Duration::from_millis(50)), breaker).await;
+    simulator.faults().push([Fault::Status(500, "{}".into())]);
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 500);
+    let mut long = Connection::open(gateway.data).await;
+    eventually("it is let through again", async || {
+        long.post(CHAT, chat(r#""stream":true"#)).await;
+        let head = long.head().await;
+        if head.status != 200 {
+            long.body().await.expect("whole");
+        }
+        head.status == 200
+    })
+    .await;
+    assert_eq!(post(gateway.data, CHAT, chat(r#""max_tokens":1"#)).await.status, 200);
 }
 
 #[tokio::test]
@@ -162,9 +207,12 @@ async fn a_timeout_is_a_504() {
     let config =
         format!("upstreams:\n{}", upstream("host", &simulator, "timeouts: { first_byte: 200ms }"));
     let gateway = Gateway::start(BIN, &config);
-    simulator.faults().push([Fault::SlowFirst(10_000)]);
+    simulator.faults().push([Fault::SlowFirst(600), Fault::SlowFirst(10_000)]);
+    let whole = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(whole.status, 200, "a whole answer begins when it is ready");
     let since = Instant::now();
-    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 504);
+    let late = post(gateway.data, CHAT, chat(r#""stream":true"#)).await;
+    assert_eq!((late.status, late.header("x-should-retry")), (504, Some("false")));
     assert!(since.elapsed() < Duration::from_secs(5));
     simulator.recorder().until(|recorder| recorder.aborted() == 1).await;
 }

@@ -75,6 +75,22 @@ async fn requests_that_frame_their_body_twice_are_refused_or_made_plain() {
 }
 
 #[tokio::test]
+async fn nothing_after_a_wrongly_framed_request_is_served() {
+    let (gateway, simulator) = pair(Settings::default(), "").await;
+    for wrong in [
+        format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nX-A: b\nContent-Length: 0\r\n\r\n"),
+    ] {
+        let mut connection = Connection::open(gateway.data).await;
+        connection.send(&wrong).await;
+        assert_eq!(connection.response().await.status, 400, "{wrong}");
+        connection.try_send("GET /v1/models HTTP/1.1\r\nHost: g\r\n\r\n").await;
+        assert!(connection.try_head().await.is_none(), "{wrong}");
+    }
+    assert_eq!(simulator.recorder().started(), 0);
+}
+
+#[tokio::test]
 async fn nothing_is_injected_through_path_model_or_header_values() {
     let (gateway, simulator) = pair(Settings::default(), "").await;
     for path in [
@@ -111,7 +127,8 @@ async fn a_model_named_twice_cannot_pass_the_allow_list() {
     for (body, expected) in [
         (chat(""), 200),
         (r#"{"model":"all-minilm:latest","messages":[]}"#.into(), 403),
-        (format!(r#"{{"model":"{MODEL}","model":"all-minilm:latest","messages":[]}}"#), 403),
+        (format!(r#"{{"model":"{MODEL}","model":"all-minilm:latest","messages":[]}}"#), 400),
+        (format!(r#"{{"model":"all-minilm:latest","model":"{MODEL}","messages":[]}}"#), 400),
         (format!(r#"{{"model":"{MODEL}","MODEL":"all-minilm:latest","messages":[]}}"#), 400),
         (format!(r#"{{"Model":"all-minilm:latest","model":"{MODEL}","messages":[]}}"#), 400),
     ] {

@@ -38,6 +38,18 @@ async fn while_waiting_for_the_first_byte() {
 }
 
 #[tokio::test]
+async fn after_sending_more_than_one_request() {
+    let settings = Settings { first_token: Duration::from_secs(60), ..Settings::default() };
+    let (gateway, simulator) = pair(settings, "").await;
+    let mut connection = Connection::open(gateway.data).await;
+    connection.post(CHAT, chat("")).await;
+    simulator.recorder().until(|recorder| recorder.started() == 1).await;
+    connection.post(CHAT, chat("")).await;
+    drop(connection);
+    aborted(&simulator, 1).await;
+}
+
+#[tokio::test]
 async fn while_streaming() {
     let (gateway, simulator) = pair(paced(1_000, Duration::from_millis(50)), "").await;
     let mut connection = Connection::open(gateway.data).await;

@@ -59,18 +59,26 @@ async fn expect_continue_is_answered_before_the_body_or_refused_without_it() {
 async fn bodies_in_flight_are_bounded_for_the_whole_process() {
     let limits = "limits: { body: 1MiB, bodies_in_flight: 1MiB }";
     let (gateway, _simulator) = pair(Settings::default(), limits).await;
-    let half = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Length: 700000\r\n\r\n{{");
+    let most = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Length: 700001\r\n\r\n{}",
+        " ".repeat(700_000)
+    );
+    // What is merely announced takes nothing.
+    let mut promise = Connection::open(gateway.data).await;
+    promise
+        .send(format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Length: 1000000\r\n\r\n{{"))
+        .await;
     let mut first = Connection::open(gateway.data).await;
-    first.send(&half).await;
+    first.send(&most).await;
     eventually("the first holds its share", async || {
-        gateway.metric("sluicegate_request_body_bytes").await == 700_000.0
+        gateway.metric("sluicegate_request_body_bytes").await == 700_001.0
     })
     .await;
     let mut second = Connection::open(gateway.data).await;
-    second.send(&half).await;
+    second.send(&most).await;
     let refused = second.head().await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
-    drop((first, second));
+    drop((promise, first, second));
     eventually("the share is given back", async || {
         gateway.metric("sluicegate_request_body_bytes").await == 0.0
     })

@@ -71,6 +71,15 @@ async fn a_line_of_eight_megabytes_passes() {
     assert!(text.contains(&"x".repeat(8 << 20)));
 }
 
+#[tokio::test]
+async fn a_last_line_too_large_to_be_held_is_still_the_end() {
+    let (gateway, simulator) = pair(Settings { tokens: 1, ..Settings::default() }, "").await;
+    simulator.faults().push([Fault::HugeContext(400_000)]);
+    let body = format!(r#"{{"model":"{MODEL}","prompt":"hi"}}"#);
+    let text = post(gateway.data, "/api/generate", body).await.text();
+    assert!(text.len() > 2 << 20 && !text.contains("\"error\""), "{}", &text[text.len() - 200..]);
+}
+
 /// A stream that fails must end in an error event, without `[DONE]`.
 async fn is_cut(fault: Fault, config: &str) -> String {
     let (gateway, simulator) = pair(Settings::default(), config).await;

@@ -30,7 +30,9 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
     let whole = whole_answer();
     let mut unread = Vec::with_capacity(64 * 1024);
     loop {
-        let Some(head) = fill_to(&mut stream, &mut unread, b"\r\n\r\n").await? else { return Ok(()) };
+        let Some(head) = fill_to(&mut stream, &mut unread, b"\r\n\r\n").await? else {
+            return Ok(());
+        };
         let length = content_length(&unread[..head]);
         let small = length <= 64 * 1024;
         while small && unread.len() < head + length {
@@ -59,7 +61,11 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// Reads until `end` has come; the offset after it, or `None` at the end of the connection.
-async fn fill_to(stream: &mut TcpStream, unread: &mut Vec<u8>, end: &[u8]) -> io::Result<Option<usize>> {
+async fn fill_to(
+    stream: &mut TcpStream,
+    unread: &mut Vec<u8>,
+    end: &[u8],
+) -> io::Result<Option<usize>> {
     loop {
         if let Some(at) = memmem::find(unread, end) {
             return Ok(Some(at + end.len()));
@@ -111,8 +117,11 @@ fn whole_answer() -> Vec<u8> {
 
 fn models() -> Vec<u8> {
     let body = r#"{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"library"}]}"#;
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-        .into_bytes()
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 fn chunk(event: &str) -> Vec<u8> {

@@ -13,6 +13,9 @@ use super::units::SECRET_HELP;
 /// Beyond this edit distance a suggestion would be a guess.
 const MAX_SUGGESTION_DISTANCE: usize = 3;
 
+/// A line with one of these is not repeated in an error.
+const SENSITIVE: [&str; 7] = ["key", "token", "secret", "passw", "hash", "sk-", "@"];
+
 /// Why a configuration was refused.
 #[derive(Debug)]
 pub struct ConfigError {
@@ -82,7 +85,9 @@ impl Source {
     /// Parses the text; `${NAME}` in a value is replaced from `environment`.
     pub fn parse(&self, environment: HashMap<String, String>) -> Result<Raw, ConfigError> {
         if self.text.trim().is_empty() {
-            return Ok(Raw::default());
+            // An editor or a full disk may leave a file empty for a moment or for good; serving
+            // without its keys would be the worst answer to that.
+            return Err(ConfigError::general(format!("{}: the file is empty", self.file)));
         }
         let options = serde_saphyr::Options::default().with_properties(environment);
         serde_saphyr::from_str_with_options(&self.text, options)
@@ -95,8 +100,15 @@ impl Source {
         let line = at.line();
         let index = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
         let text = self.text.lines().nth(index).unwrap_or("").to_owned();
+        // The line may show the very secret that does not belong there.
+        let lowered = text.to_lowercase();
+        let hidden = SENSITIVE.iter().any(|word| lowered.contains(word));
         let place = Place { file: self.file.clone(), line, column: at.column(), text };
-        ConfigError { message: message.into(), place: Some(place) }
+        let mut error = ConfigError { message: message.into(), place: Some(place) };
+        if hidden {
+            error.hide_line();
+        }
+        error
     }
 
     fn explain(&self, cause: &serde_saphyr::Error) -> ConfigError {
@@ -110,7 +122,6 @@ impl Source {
         match cause.location() {
             Some(at) if at.line() > 0 => {
                 let mut error = self.error_at(at, message);
-                // The line may show the very secret that does not belong there.
                 if error.message.contains(SECRET_HELP) {
                     error.hide_line();
                 }
@@ -138,6 +149,8 @@ fn unknown(what: &str, given: &str, expected: &[&str]) -> String {
 /// The candidate closest to `given`, if any is close enough to be what was meant.
 pub fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
+        // Also what keeps an endless name from costing its length times each candidate's.
+        .filter(|candidate| candidate.len().abs_diff(given.len()) <= MAX_SUGGESTION_DISTANCE)
         .map(|candidate| (strsim::damerau_levenshtein(given, candidate), candidate))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, near)| {

@@ -14,10 +14,27 @@ fn refusal(text: &str) -> String {
 
 #[test]
 fn nothing_at_all_is_a_configuration() {
-    let config = load("").expect("defaults");
+    let config = Config::defaults(&HashMap::new()).expect("defaults");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin.to_string(), "127.0.0.1:9464");
     assert_eq!(config.upstreams[0].origin.to_string(), "http://127.0.0.1:11434/");
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    assert!(refusal("  \n").contains("empty"));
+}
+
+#[test]
+fn secrets_in_wrong_places_are_not_repeated() {
+    for text in [
+        "upstreams:\n  o: { url: https://h, kind: openai, apikey: sk-hunter2 }\n",
+        "keys:\n  - name: a\n    hash: sk-sluicegate-hunter2\n",
+        "upstreams:\n  o: { url: 'http://user:hunter2@h', kind: openai }\n",
+    ] {
+        let error = refusal(text);
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }
 
 #[test]

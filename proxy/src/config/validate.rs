@@ -18,6 +18,8 @@ const DEFAULT_OLLAMA: &str = "http://127.0.0.1:11434";
 const OLLAMA_PORT: &str = "11434";
 /// Requests sent to one upstream at one time unless configured.
 const DEFAULT_MAX_CONCURRENT: usize = 1024;
+/// Comments more often than this would only be noise.
+const MIN_COMMENTS: std::time::Duration = std::time::Duration::from_millis(50);
 /// More workers than this would only compete.
 const MAX_WORKERS: u16 = 256;
 
@@ -35,7 +37,6 @@ pub(super) fn validate(
         .map(|route| self::route(route, &upstreams, source))
         .collect::<Result<Vec<_>, _>>()?;
     let keys = keys(&raw.keys, source)?;
-    exposure(&raw, listen, admin, source)?;
     bounds(&raw)?;
     breaker(raw.breaker)?;
     let admin_token = raw
@@ -44,9 +45,10 @@ pub(super) fn validate(
         .map(|from| from.read())
         .transpose()
         .map_err(ConfigError::general)?;
-    Ok(Config {
+    let config = Config {
         listen,
         admin,
+        anonymous: raw.anonymous,
         admin_token,
         workers: usize::from(raw.workers.unwrap_or(1)),
         tls: raw.tls,
@@ -61,7 +63,9 @@ pub(super) fn validate(
         queue: raw.admission.queue,
         breaker: raw.breaker,
         keys,
-    })
+    };
+    config.check_exposure(listen, admin)?;
+    Ok(config)
 }
 
 fn address(
@@ -78,32 +82,6 @@ fn address(
             None => ConfigError::general(message),
         }
     })
-}
-
-/// Whoever can reach the gateway can use the GPUs, so an open door must be asked for by name.
-fn exposure(
-    raw: &Raw,
-    listen: SocketAddr,
-    admin: SocketAddr,
-    source: &Source,
-) -> Result<(), ConfigError> {
-    let refuse = |given: Option<&Spanned<String>>, message: &str| match given {
-        Some(spanned) => Err(source.error_at(spanned.defined, message)),
-        None => Err(ConfigError::general(message)),
-    };
-    if !listen.ip().is_loopback() && raw.keys.is_empty() && !raw.anonymous {
-        return refuse(
-            raw.listen.as_ref(),
-            "`listen` is reachable from other machines: configure `keys`, or say `anonymous: true`",
-        );
-    }
-    if !admin.ip().is_loopback() && raw.admin_token.is_none() {
-        return refuse(
-            raw.admin.as_ref(),
-            "`admin` is reachable from other machines: configure `admin_token`",
-        );
-    }
-    Ok(())
 }
 
 fn bounds(raw: &Raw) -> Result<(), ConfigError> {
@@ -167,8 +145,8 @@ fn upstream(
             "upstream name `{name}` may have letters, digits, `.`, `_` and `-` only, 64 at most"
         )));
     }
-    let (origin, base_path) = origin(&given.url.value, given.kind)
-        .map_err(|why| fail(format!("`url` is `{}`: {why}", given.url.value)))?;
+    let (origin, base_path) =
+        origin(&given.url.value, given.kind).map_err(|why| fail(format!("`url`: {why}")))?;
     let api_key = match &given.api_key {
         Some(from) => Some(from.read().map_err(|why| fail(format!("`api_key`: {why}")))?),
         None => None,
@@ -262,6 +240,10 @@ fn route(
     let model = given.model.clone();
     if model.is_empty() {
         return Err(ConfigError::general("a route's `model` is empty"));
+    }
+    if given.wait_comments.is_some_and(|wait| wait.0 < MIN_COMMENTS) {
+        let message = format!("route `{model}`: `wait_comments` must be at least {MIN_COMMENTS:?}");
+        return Err(ConfigError::general(message));
     }
     if given.targets.is_empty() {
         return Err(ConfigError::general(format!("route `{model}` has no `targets`")));

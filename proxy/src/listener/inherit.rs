@@ -8,6 +8,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -19,9 +20,11 @@ const PREDECESSOR: &str = "SLUICEGATE_UPGRADE_FROM";
 /// The first inherited descriptor (sd_listen_fds(3)).
 const FIRST_FD: i32 = 3;
 
-/// Both listening sockets.
+/// Both listening sockets, and what it takes to hand them over.
 #[derive(Debug)]
 pub struct Sockets {
+    /// The program as it was started; after it was replaced, the system no longer knows its path.
+    program: PathBuf,
     /// For requests.
     pub data: TcpListener,
     /// For metrics, health and status.
@@ -33,14 +36,27 @@ impl Sockets {
     pub fn open(data: SocketAddr, admin: SocketAddr) -> io::Result<Self> {
         let mut inherited = ListenFd::from_env();
         let mut take = |index: usize, wanted: SocketAddr| {
-            let socket = match inherited.take_tcp_listener(index) {
-                Ok(Some(socket)) => socket,
-                Ok(None) | Err(_) => bind(wanted)?,
+            let given = inherited.take_tcp_listener(index).ok().flatten();
+            // A changed address must not go on under the old one.
+            let fits = |socket: &TcpListener| {
+                socket.local_addr().is_ok_and(|address| {
+                    address == wanted || (wanted.port() == 0 && address.ip() == wanted.ip())
+                })
+            };
+            let socket = match given.filter(fits) {
+                Some(socket) => socket,
+                None => bind(wanted)?,
             };
             socket.set_nonblocking(true)?;
             io::Result::Ok(socket)
         };
-        Ok(Self { data: take(0, data)?, admin: take(1, admin)? })
+        let program = std::env::current_exe()?;
+        Ok(Self { program, data: take(0, data)?, admin: take(1, admin)? })
+    }
+
+    /// The addresses really listened on.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.data.local_addr()?, self.admin.local_addr()?))
     }
 
     /// Starts a successor of this process, with its arguments and both sockets.
@@ -51,7 +67,7 @@ impl Sockets {
             .zip(FIRST_FD..)
             .map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd })
             .collect();
-        Command::new(std::env::current_exe()?)
+        Command::new(&self.program)
             .args(std::env::args_os().skip(1))
             .env("LISTEN_FDS", "2")
             .env_remove("LISTEN_PID")

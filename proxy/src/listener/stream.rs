@@ -3,12 +3,14 @@
 //! Writes are gathered until the session flushes, so that a head and its body, or a chunk and its
 //! framing, are one system call and one packet.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -20,10 +22,13 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 /// Bytes gathered before a flush; more is written at once.
 const GATHER: usize = 16 * 1024;
+/// Longest a new connection may say nothing.
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// A buffer that grew beyond this is not kept over an idle stream.
 const KEEP: usize = 4 * 1024;
 
@@ -40,6 +45,8 @@ pub struct ClientStream {
     gathered: BytesMut,
     /// Bytes were read since the last were written.
     unanswered: bool,
+    /// Runs until the first bytes come; pingora waits for an HTTP/2 preface without a limit.
+    silence: Option<Pin<Box<Sleep>>>,
     socket: Arc<SocketDigest>,
     alpn: Option<ALPN>,
 }
@@ -63,7 +70,8 @@ impl ClientStream {
     }
 
     fn new(transport: Transport, socket: Arc<SocketDigest>, alpn: Option<ALPN>) -> Self {
-        Self { transport, gathered: BytesMut::new(), unanswered: false, socket, alpn }
+        let silence = Some(Box::pin(sleep(MAX_SILENCE)));
+        Self { transport, gathered: BytesMut::new(), unanswered: false, silence, socket, alpn }
     }
 
     /// Whether the client has sent something and got nothing since.
@@ -134,12 +142,22 @@ impl AsyncRead for ClientStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        ready!(match &mut this.transport {
+        let read = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        })?;
-        this.unanswered |= buf.filled().len() > before;
-        Poll::Ready(Ok(()))
+        };
+        match (read, &mut this.silence) {
+            (Poll::Pending, Some(silence)) => {
+                ready!(silence.as_mut().poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            (Poll::Pending, None) => Poll::Pending,
+            (Poll::Ready(read), _) => {
+                this.silence = None;
+                this.unanswered |= buf.filled().len() > before;
+                Poll::Ready(read)
+            }
+        }
     }
 }
 
@@ -239,20 +257,26 @@ impl GetSocketDigest for ClientStream {
 impl Peek for ClientStream {
     /// Only asked for where HTTP/2 without TLS is allowed.
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        let Transport::Plain(stream) = &self.transport else { return Ok(false) };
+        // With TLS, ALPN has decided; an empty buffer is not the preface.
+        let Transport::Plain(stream) = &self.transport else { return Ok(true) };
         let wanted = buf.len();
-        loop {
-            let seen = stream.peek(buf).await?;
+        let deadline = Instant::now() + MAX_PEEK;
+        while Instant::now() < deadline {
+            let Ok(seen) = timeout_at(deadline, stream.peek(buf)).await else { break };
+            let seen = seen?;
             // A shorter request line can already be told from the preface.
             if seen == wanted || seen == 0 || !H2_PREFACE.starts_with(&buf[..seen]) {
                 return Ok(true);
             }
             tokio::time::sleep(PEEK_AGAIN).await;
         }
+        Err(io::ErrorKind::TimedOut.into())
     }
 }
 
 /// RFC 9113, 3.4.
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Longest wait for the first bytes where HTTP/2 without TLS is allowed.
+const MAX_PEEK: Duration = Duration::from_secs(30);
 /// Pause while a preface has come only in part.
-const PEEK_AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
+const PEEK_AGAIN: Duration = Duration::from_millis(5);

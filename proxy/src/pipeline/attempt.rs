@@ -11,8 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::state::Backend;
 use crate::error::{Dialect, Error, Kind, openai_type, render};
 use crate::openai::MaybeError;
-use crate::request::{Request, headers};
-use crate::response::downstream::X_REQUEST_ID;
+use crate::request::Request;
 use crate::response::sse::{Splitter, Unit};
 use crate::response::watch::{Grammar, Verdict, Watch};
 use crate::upstream::exchange::{self, Call};
@@ -104,7 +103,12 @@ impl Rejection {
     /// Whether the request may have been worked on, so that trying again multiplies the load.
     #[must_use]
     pub fn was_sent(&self) -> bool {
-        !matches!(self, Rejection::Failed(Failure::Connect(_) | Failure::ConnectTimeout))
+        match self {
+            Rejection::Failed(Failure::Connect(_) | Failure::ConnectTimeout)
+            | Rejection::Credentials(_) => false,
+            Rejection::Status { status, .. } => status.as_u16() != 429,
+            Rejection::Failed(_) | Rejection::EmptyStream(_) => true,
+        }
     }
 
     /// The error for the client when nobody else can serve.
@@ -119,7 +123,9 @@ impl Rejection {
                     | Failure::TotalTimeout => Kind::GatewayTimeout,
                     Failure::Connect(_) | Failure::Broken(_) => Kind::BadGateway,
                 };
-                Error::new(kind, format!("the upstream `{upstream}` failed: {failure}"))
+                let message = format!("the upstream `{upstream}` failed: {failure}");
+                let error = Error::new(kind, message);
+                if self.was_sent() { error.hopeless() } else { error }
             }
             Rejection::EmptyStream(why) => {
                 Error::new(Kind::BadGateway, format!("the upstream `{upstream}` failed: {why}"))
@@ -146,7 +152,7 @@ impl Rejection {
                     .or(self.is_back_pressure().then_some(1))
                 {
                     Some(wait) => error.retry_after(Duration::from_secs(wait)),
-                    None => error,
+                    None => error.hopeless(),
                 }
             }
         }
@@ -168,7 +174,7 @@ pub async fn attempt(
     pool: &Arc<Pool>,
     request: &Request,
     model: &str,
-    from_client: &HeaderMap,
+    headers: &HeaderMap,
     alone: bool,
 ) -> Result<Begun, Rejection> {
     let config = &backend.origin.config;
@@ -176,42 +182,46 @@ pub async fn attempt(
         method: Method::POST,
         path: request.endpoint.path(),
         query: request.query.clone(),
-        headers: forwarded(from_client, config.kind),
+        headers: headers.clone(),
         body: request.body_for(config.kind, model),
     };
     let begun = Instant::now();
-    let deadline = begun + config.timeouts.first_byte.0.min(config.timeouts.total.0);
+    let total = begun + config.timeouts.total.0;
+    // An answer that is no stream begins when it is ready, however long that takes.
+    let deadline =
+        if request.streaming { total.min(begun + config.timeouts.first_byte.0) } else { total };
     let mut sent = exchange::send(&backend.origin, pool, &call, deadline).await;
     if alone && matches!(sent, Err(Failure::Connect(_))) {
         tokio::time::sleep(REFUSED_AGAIN).await;
         sent = exchange::send(&backend.origin, pool, &call, deadline).await;
     }
     let reply = sent.map_err(Rejection::Failed)?;
-    classify(reply, backend, request, deadline).await
+    classify(reply, backend, request, Deadlines { first: deadline, total }).await
 }
 
-fn forwarded(from_client: &HeaderMap, kind: crate::config::raw::UpstreamKind) -> HeaderMap {
-    let mut out = headers::forwarded(from_client, kind);
-    if let Some(id) = from_client.get(X_REQUEST_ID) {
-        out.insert(X_REQUEST_ID, id.clone());
-    }
-    out
+/// When an answer must have begun, and when it must have ended.
+#[derive(Clone, Copy)]
+struct Deadlines {
+    first: Instant,
+    total: Instant,
 }
 
 async fn classify(
     mut reply: Reply,
     backend: &Backend,
     request: &Request,
-    deadline: Instant,
+    deadlines: Deadlines,
 ) -> Result<Begun, Rejection> {
     let idle = backend.origin.config.timeouts.idle.0;
+    let total = deadlines.total;
     let status = reply.status;
     let code = status.as_u16();
     if code == 401 || code == 407 || (code == 403 && is_empty(&reply)) {
         return Err(Rejection::Credentials(status));
     }
-    if code == 429 || status.is_server_error() {
-        let (body, _) = reply.collect(HOLD_ERROR, idle).await.map_err(Rejection::Failed)?;
+    // A client must not be sent elsewhere, past its key and its limits.
+    if code == 429 || status.is_server_error() || status.is_redirection() {
+        let (body, _) = reply.collect(HOLD_ERROR, idle, total).await.map_err(Rejection::Failed)?;
         let retry_after = reply.headers.get(RETRY_AFTER).cloned();
         return Err(Rejection::Status { status, retry_after, message: error_text(&body, status) });
     }
@@ -219,9 +229,9 @@ async fn classify(
         return Ok(Begun { reply, body: Begin::Partial(Bytes::new()) });
     }
     if request.streaming && is_stream(&reply) {
-        return first_content(reply, request, deadline).await;
+        return first_content(reply, request, deadlines.first).await;
     }
-    let (body, more) = reply.collect(HOLD_WHOLE, idle).await.map_err(Rejection::Failed)?;
+    let (body, more) = reply.collect(HOLD_WHOLE, idle, total).await.map_err(Rejection::Failed)?;
     if more {
         return Ok(Begun { reply, body: Begin::Partial(body) });
     }
@@ -239,9 +249,9 @@ fn is_stream(reply: &Reply) -> bool {
         && (kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/x-ndjson"))
 }
 
-fn error_text(body: &[u8], status: StatusCode) -> String {
+pub(super) fn error_text(body: &[u8], status: StatusCode) -> String {
     let parsed = serde_json::from_slice::<MaybeError<'_>>(body).ok();
-    parsed.and_then(|error| error.message()).unwrap_or_else(|| {
+    parsed.and_then(|error| error.message()).filter(|text| !text.is_empty()).unwrap_or_else(|| {
         let text = String::from_utf8_lossy(body);
         let text: String = text.trim().chars().take(300).collect();
         if text.is_empty() || text.starts_with('<') {
@@ -294,7 +304,9 @@ async fn first_content(
         let part = part.map_err(Rejection::Failed)?;
         held += part.len();
         stream.take_in(part);
-        if let Some(error) = stream.watch.error.take_if(|_| !stream.watch.content) {
+        if !stream.watch.content
+            && let Some(error) = stream.watch.error.take()
+        {
             return Err(Rejection::EmptyStream(error));
         }
         if stream.watch.content || stream.watch.done || held > HOLD_EVENTS {
@@ -307,13 +319,14 @@ impl Stream {
     /// Splits and watches `part`; what is to be sent of it is added to `held`.
     pub fn take_in(&mut self, part: Bytes) {
         let aligned = self.splitter.at_boundary();
+        let mut inside = self.splitter.inside_pieces();
         let first = self.held.len();
         let mut untouched = true;
         self.splitter.push(part.clone());
         for unit in self.splitter.by_ref() {
             match unit {
                 Unit::Piece(bytes) => {
-                    self.watch.oversized();
+                    self.watch.piece(&bytes, !std::mem::replace(&mut inside, true));
                     self.held.push(bytes);
                 }
                 Unit::Whole(bytes) => match self.watch.inspect(&bytes) {

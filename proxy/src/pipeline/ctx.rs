@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
+use super::state::Backend;
+use crate::config::raw::UpstreamKind;
 use crate::error::Dialect;
 use crate::ids::{CallerName, RequestId};
 use crate::openai::Usage;
 use crate::request::cors::AllowedOrigin;
+use crate::request::headers;
 use crate::response::downstream::{Head, X_REQUEST_ID};
 use crate::telemetry::{Outcome, Record};
 
@@ -47,6 +51,39 @@ impl Phase {
             Phase::Queued => "queued",
             Phase::Waiting => "waiting",
             Phase::Answering => "answering",
+        }
+    }
+}
+
+/// What of a client's headers goes upstream, for each kind of upstream.
+#[derive(Debug)]
+pub struct Headers {
+    ollama: HeaderMap,
+    openai: Option<HeaderMap>,
+}
+
+impl Headers {
+    /// Picks from `client`; those for OpenAI-style upstreams only where `openai` says that one may
+    /// be asked.
+    #[must_use]
+    pub fn new(client: &HeaderMap, id: &RequestId, openai: bool) -> Self {
+        let with_id = |kind| {
+            let mut out = headers::forwarded(client, kind);
+            if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+                out.insert(X_REQUEST_ID, id);
+            }
+            out
+        };
+        let ollama = headers::forwarded(client, UpstreamKind::Ollama);
+        Self { ollama, openai: openai.then(|| with_id(UpstreamKind::Openai)) }
+    }
+
+    /// Those for `backend`.
+    #[must_use]
+    pub fn of(&self, backend: &Backend) -> &HeaderMap {
+        match &self.openai {
+            Some(openai) if !backend.is_ollama() => openai,
+            _ => &self.ollama,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::ollama::{MergedModels, ModelName, Models};
 use crate::openai::{Model, ModelList};
 use crate::request::auth::Caller;
 use crate::request::endpoint::{Endpoint, model_id};
-use crate::response::downstream::Head;
+use crate::response::downstream::{self, Head};
 use crate::upstream::catalogue;
 
 /// A model list younger than this is shown as it is: chat UIs ask often.
@@ -36,7 +36,7 @@ impl Pipeline {
         tokio::select! {
             biased;
             answer = self.local_answer(snapshot, endpoint, caller, &path) => Ok(answer?),
-            _ = session.read_body_or_idle(true) => Err(Stop::Gone),
+            () = downstream::client_left(session) => Err(Stop::Gone),
         }
     }
 

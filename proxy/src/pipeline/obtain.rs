@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use metrics::counter;
 use tokio::time::Instant;
 
 use super::Pipeline;
 use super::attempt::{Begun, Rejection, attempt};
-use super::ctx::{Phase, Progress};
+use super::ctx::{Headers, Phase, Progress};
 use super::state::{Backend, Snapshot};
 use crate::admission::{Refused, Slot};
 use crate::breaker::Pass;
@@ -17,6 +16,7 @@ use crate::error::{Error, Kind};
 use crate::request::Request;
 use crate::router::{Plan, Target};
 use crate::telemetry::names;
+use crate::upstream::Failure;
 
 /// A request may be worked on by this many upstreams at most: SDKs retry too, and every retry of a
 /// generation multiplies the load of a box that is in trouble already.
@@ -44,7 +44,7 @@ pub struct Answer {
 /// The state of one search.
 struct Search<'a> {
     request: &'a Request,
-    from_client: &'a HeaderMap,
+    headers: &'a Headers,
     progress: &'a mut Progress,
     /// Only one target exists.
     alone: bool,
@@ -63,12 +63,12 @@ impl Pipeline {
         snapshot: &Snapshot,
         request: &Request,
         plan: &Plan,
-        from_client: &HeaderMap,
+        headers: &Headers,
         progress: &mut Progress,
     ) -> Result<Answer, Error> {
         let alone = plan.targets.len() + plan.fallback.len() == 1;
         let mut search =
-            Search { request, from_client, progress, alone, sent: 0, last: None, opens_in: None };
+            Search { request, headers, progress, alone, sent: 0, last: None, opens_in: None };
         let deadline = Instant::now() + snapshot.config.queue.max_wait.0;
         for tier in [&plan.targets, &plan.fallback] {
             let mut full = None;
@@ -125,7 +125,7 @@ impl Pipeline {
         search: &mut Search<'_>,
         backend: &Arc<Backend>,
         target: &Target,
-        pass: Pass,
+        mut pass: Pass,
         slot: Slot,
     ) -> Option<Answer> {
         search.progress.phase = Phase::Waiting;
@@ -135,22 +135,28 @@ impl Pipeline {
             &self.pool,
             search.request,
             &target.model,
-            search.from_client,
+            search.headers.of(backend),
             search.alone,
         )
         .await;
         search.progress.upstream_wait += since.elapsed();
         match tried {
-            Ok(begun) => Some(Answer {
-                backend: Arc::clone(backend),
-                model: Arc::clone(&target.model),
-                begun,
-                pass,
-                since,
-                slot,
-            }),
+            Ok(begun) => {
+                if begun.reply.status.is_success() {
+                    pass.begun();
+                    backend.answered();
+                }
+                Some(Answer {
+                    backend: Arc::clone(backend),
+                    model: Arc::clone(&target.model),
+                    begun,
+                    pass,
+                    since,
+                    slot,
+                })
+            }
             Err(rejection) => {
-                search.rejected(backend, &rejection, pass);
+                search.rejected(backend, &rejection, pass, since);
                 None
             }
         }
@@ -179,7 +185,7 @@ impl Search<'_> {
         self.last = Some(Error::new(Kind::Overloaded, message).retry_after(FULL_RETRY));
     }
 
-    fn rejected(&mut self, backend: &Backend, rejection: &Rejection, pass: Pass) {
+    fn rejected(&mut self, backend: &Backend, rejection: &Rejection, pass: Pass, since: Instant) {
         let name = backend.name();
         let reason = rejection.as_str();
         counter!(names::FAILURES, "upstream" => name.to_owned(), "reason" => reason).increment(1);
@@ -191,12 +197,20 @@ impl Search<'_> {
         match rejection {
             // Its own limit, or the operator's wrong key: neither means that it is down.
             one if one.is_back_pressure() => drop(pass),
+            // It answered others meanwhile: this one waited in its queue.
+            Rejection::Failed(Failure::FirstByteTimeout) if backend.answered_since(since) => {
+                drop(pass);
+            }
             Rejection::Credentials(_) => drop(pass),
             Rejection::Failed(_) | Rejection::Status { .. } | Rejection::EmptyStream(_) => {
                 pass.failure();
             }
         }
-        self.last = Some(error);
+        // When to come back is worth more than what went wrong last.
+        if error.retry_after.is_some() || self.last.as_ref().is_none_or(|e| e.retry_after.is_none())
+        {
+            self.last = Some(error);
+        }
     }
 
     fn failure(self) -> Error {

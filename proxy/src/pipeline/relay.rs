@@ -9,7 +9,7 @@ use http::header::{self, HeaderValue};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::attempt::{Begin, PART, Stream};
+use super::attempt::{Begin, PART, Stream, error_text};
 use super::ctx::{Ctx, Phase};
 use super::obtain::Answer;
 use super::state::Snapshot;
@@ -18,6 +18,7 @@ use crate::breaker::Pass;
 use crate::config::raw::Timeouts;
 use crate::error::Error;
 use crate::request::Request;
+use crate::request::endpoint::Endpoint;
 use crate::request::headers::is_hop_by_hop;
 use crate::response::downstream::{self, Head};
 use crate::response::sse::Framing;
@@ -38,7 +39,7 @@ impl Pipeline {
         &self,
         session: &mut ServerSession,
         snapshot: &Snapshot,
-        request: &Request,
+        endpoint: Endpoint,
         answer: Answer,
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
@@ -62,16 +63,22 @@ impl Pipeline {
                 relay.run(session, head, ctx).await
             }
             // The head went out while the client waited; an answer that is no stream comes too late.
-            Begin::Whole(_) | Begin::Partial(_) if ctx.committed => {
-                let message = "the upstream did not answer with a stream";
-                let watch = Watch::new(Grammar::of(request.endpoint.path()), false);
-                downstream::part(session, watch.failure(message, "upstream_failed")).await?;
+            Begin::Whole(body) | Begin::Partial(body) if ctx.committed => {
+                pass.success();
+                let message = error_text(&body, reply.status);
+                let watch = Watch::new(Grammar::of(endpoint.path()), false);
+                downstream::part(session, watch.failure(&message, "upstream_failed")).await?;
                 downstream::end(session).await?;
-                Err(Stop::Cut(message.into()))
+                Err(Stop::Cut(message))
             }
             Begin::Whole(body) => {
-                ctx.usage = usage::of_answer(&body, request.endpoint.dialect());
-                pass.success();
+                ctx.usage = usage::of_answer(&body, endpoint.dialect());
+                // A client's own mistake tells nothing about the upstream.
+                if reply.status.is_success() {
+                    pass.success()
+                } else {
+                    drop(pass)
+                }
                 Ok(self.send_whole(session, ctx, head, body).await?)
             }
             Begin::Partial(first) => {
@@ -79,9 +86,17 @@ impl Pipeline {
                 if let Some(length) = length {
                     head.set(header::CONTENT_LENGTH, length);
                 }
-                relay_parts(session, &mut reply, head, first, timeouts, ctx).await?;
-                pass.success();
-                Ok(())
+                ctx.status = head.status().as_u16();
+                downstream::begin(session, head).await?;
+                downstream::part(session, first).await?;
+                let ended = relay_parts(session, &mut reply, timeouts, since).await;
+                match &ended {
+                    Ok(()) => pass.success(),
+                    Err(Stop::Cut(_)) => pass.failure(),
+                    // The client's going tells nothing about the upstream.
+                    Err(Stop::Gone | Stop::Refused(_)) => drop(pass),
+                }
+                ended
             }
         }
     }
@@ -104,25 +119,20 @@ impl Pipeline {
 async fn relay_parts(
     session: &mut ServerSession,
     reply: &mut Reply,
-    head: Head,
-    first: Bytes,
     timeouts: &Timeouts,
-    ctx: &mut Ctx,
+    since: Instant,
 ) -> Result<(), Stop> {
-    ctx.status = head.status().as_u16();
-    downstream::begin(session, head).await?;
-    downstream::part(session, first).await?;
+    let total = since + timeouts.total.0;
     loop {
         let part = tokio::select! {
             biased;
-            part = timeout(timeouts.idle.0, reply.data(LARGE_PART)) => part,
-            _ = session.read_body_or_idle(true) => return Err(Stop::Gone),
+            part = reply.data_in_time(LARGE_PART, timeouts.idle.0, total) => part,
+            () = downstream::client_left(session) => return Err(Stop::Gone),
         };
         match part {
-            Ok(Some(Ok(bytes))) => downstream::part(session, bytes).await?,
-            Ok(Some(Err(failure))) => return Err(Stop::Cut(failure.to_string())),
-            Ok(None) => return Ok(downstream::end(session).await?),
-            Err(_) => return Err(Stop::Cut(Failure::Stalled.to_string())),
+            Some(Ok(bytes)) => downstream::part(session, bytes).await?,
+            Some(Err(failure)) => return Err(Stop::Cut(failure.to_string())),
+            None => return Ok(downstream::end(session).await?),
         }
     }
 }
@@ -189,7 +199,7 @@ impl StreamRelay<'_> {
             let next = tokio::select! {
                 biased;
                 part = self.reply.data(PART) => Next::Part(part),
-                _ = session.read_body_or_idle(true) => Next::ClientGone,
+                () = downstream::client_left(session) => Next::ClientGone,
                 () = &mut timer => Next::Timer,
             };
             match next {

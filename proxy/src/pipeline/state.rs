@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::admission::Slots;
 use crate::breaker::Breaker;
@@ -35,6 +37,8 @@ pub struct Backend {
     pub catalogue: Arc<Catalogue>,
     /// Its name as a header value.
     pub name_header: HeaderValue,
+    /// When it last began an answer.
+    last_answer: Mutex<Option<Instant>>,
 }
 
 impl Backend {
@@ -42,6 +46,16 @@ impl Backend {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.origin.config.name
+    }
+
+    /// Notes that it began an answer.
+    pub(super) fn answered(&self) {
+        *self.last_answer.lock() = Some(Instant::now());
+    }
+
+    /// Whether it began any answer after `since`.
+    pub(super) fn answered_since(&self, since: Instant) -> bool {
+        self.last_answer.lock().is_some_and(|at| at > since)
     }
 
     /// Whether it has Ollama's native endpoints.
@@ -134,6 +148,7 @@ fn backend(
     let origin = Origin::new(upstream.clone(), tls)?;
     let moved = same.is_none_or(|known| known.origin.config.origin != upstream.origin);
     let name_header = HeaderValue::from_str(&upstream.name).map_err(|cause| cause.to_string())?;
+    let last_answer = Mutex::default();
     // Requests on their way keep their places; a server at another address starts unjudged.
     let slots = same.map_or_else(
         || Arc::new(Slots::new(upstream.max_concurrent)),
@@ -143,7 +158,7 @@ fn backend(
         Some(known) => (Arc::clone(&known.breaker), Arc::clone(&known.catalogue)),
         None => (Arc::new(Breaker::new(config.breaker)), Arc::default()),
     };
-    Ok(Arc::new(Backend { origin, slots, breaker, catalogue, name_header }))
+    Ok(Arc::new(Backend { origin, slots, breaker, catalogue, name_header, last_answer }))
 }
 
 /// What all workers share.

@@ -14,6 +14,7 @@ use crate::config::KeyConfig;
 use crate::config::glob;
 use crate::error::{Error, Kind};
 use crate::ids::CallerName;
+use crate::ollama::same_model;
 
 /// Anthropic's SDKs send the key here.
 const X_API_KEY: &str = "x-api-key";
@@ -101,7 +102,9 @@ impl Caller {
     #[must_use]
     pub fn may_use(&self, model: &str) -> bool {
         let allowed = self.key.as_ref().and_then(|key| key.models.as_ref());
-        allowed.is_none_or(|globs| globs.iter().any(|pattern| glob::matches(pattern, model)))
+        allowed.is_none_or(|globs| {
+            globs.iter().any(|pattern| glob::matches(pattern, model) || same_model(pattern, model))
+        })
     }
 
     /// Refuses a model outside the caller's list.

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
-use pingora_core::ErrorType;
 use pingora_core::protocols::http::ServerSession;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::raw::Limits;
 use crate::error::{Error, Kind};
 
-/// Bodies larger than this are decoded on a thread of their own, so that other requests go on.
-const INLINE_DECODE: usize = 64 * 1024;
+/// Bytes decoded before the limits are looked at again.
+const DECODE_STEP: usize = 256 * 1024;
+/// Bytes a second that a body must come at on average; slower, and it is a slow loris.
+const LEAST_RATE: usize = 8 * 1024;
 /// Room reserved at first for a body whose announced length nothing has proved yet.
 const FIRST_ROOM: usize = 1024 * 1024;
 /// When to come back when the memory for bodies is used up.
@@ -112,27 +114,34 @@ pub async fn read(
     }
     let mut reserved = budget.reserve();
     let process_limit = limits.bodies_in_flight.len();
-    reserved.grow_to(announced.unwrap_or(0), process_limit)?;
     if expects_continue(session) && session.write_continue_response().await.is_err() {
         return Err(ReadError::ClientGone);
     }
-    session.set_read_timeout(Some(limits.body_timeout.0));
+    let pause = limits.body_timeout.0;
+    let started = Instant::now();
     let mut collected = Collected::new(announced);
-    while let Some(chunk) = session.read_request_body().await.map_err(|e| unreadable(&e))? {
+    loop {
+        // A trickle keeps within the pause, but not within the least rate.
+        let earned = Duration::from_secs((collected.len() / LEAST_RATE) as u64);
+        let deadline = (Instant::now() + pause).min(started + pause + earned);
+        let Ok(read) = timeout_at(deadline, session.read_request_body()).await else {
+            let message = "the request's body did not arrive in time";
+            return Err(Error::new(Kind::RequestTimeout, message).close().into());
+        };
+        let Some(chunk) = read.map_err(|cause| unreadable(&cause))? else { break };
         let total = collected.len() + chunk.len();
         if total > limit {
             return Err(too_large(limit).into());
         }
+        // What has arrived counts, not what was announced: a promise takes no memory.
         reserved.grow_to(total, process_limit)?;
         collected.push(chunk);
     }
-    let mut bytes = collected.finish();
-    if coding != Coding::Identity {
-        // Both forms are held while one is made of the other.
-        bytes = decode(bytes, coding, limit).await?;
-        reserved.grow_to(bytes.len(), process_limit)?;
+    let bytes = collected.finish();
+    if coding == Coding::Identity {
+        return Ok(Body { bytes, reserved });
     }
-    Ok(Body { bytes, reserved })
+    Ok(decode(Body { bytes, reserved }, coding, limit, process_limit).await?)
 }
 
 /// Chunks as they come; a body of one chunk is never copied.
@@ -195,14 +204,10 @@ fn coding(session: &ServerSession) -> Result<Coding, Error> {
 
 fn unreadable(cause: &pingora_core::Error) -> ReadError {
     match cause.etype() {
-        ErrorType::ReadTimedout => {
-            let message = "the request's body did not arrive in time";
-            ReadError::Refused(Error::new(Kind::RequestTimeout, message))
-        }
-        // pingora's type for it is private; its name is not.
-        kind if kind.as_str() == "InvalidChunk" => {
+        // pingora's types for a bad chunk or trailer are private; their names are not.
+        kind if kind.as_str().starts_with("Invalid") => {
             let message = "the request's body is framed wrongly";
-            ReadError::Refused(Error::new(Kind::InvalidRequest, message))
+            ReadError::Refused(Error::new(Kind::InvalidRequest, message).close())
         }
         _ => ReadError::ClientGone,
     }
@@ -212,31 +217,50 @@ fn too_large(limit: usize) -> Error {
     Error::new(Kind::BodyTooLarge, format!("the request's body is larger than {limit} bytes"))
 }
 
-async fn decode(coded: Bytes, coding: Coding, limit: usize) -> Result<Bytes, Error> {
-    if coded.len() <= INLINE_DECODE {
-        return decode_bounded(&coded, coding, limit);
-    }
-    tokio::task::spawn_blocking(move || decode_bounded(&coded, coding, limit))
+/// Decodes on a thread of its own: a small body may decode to a large one, and other requests are
+/// to go on meanwhile.
+async fn decode(
+    coded: Body,
+    coding: Coding,
+    limit: usize,
+    process_limit: usize,
+) -> Result<Body, Error> {
+    tokio::task::spawn_blocking(move || decode_bounded(coded, coding, limit, process_limit))
         .await
         .map_err(|_| Error::new(Kind::Internal, "decoding the body failed"))?
 }
 
-/// Decodes at most `limit` bytes, so that a small bomb cannot grow.
-fn decode_bounded(coded: &[u8], coding: Coding, limit: usize) -> Result<Bytes, Error> {
+/// Decodes step by step, each within the limit and the process's budget, so that a bomb stops
+/// before it grows.
+fn decode_bounded(
+    coded: Body,
+    coding: Coding,
+    limit: usize,
+    process_limit: usize,
+) -> Result<Body, Error> {
     let broken = |_| Error::new(Kind::InvalidRequest, "the body's content-encoding is broken");
+    let Body { bytes, mut reserved } = coded;
+    let mut decoder: Box<dyn Read + '_> = match coding {
+        Coding::Identity => Box::new(&bytes[..]),
+        Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(&bytes[..])),
+        Coding::Zstd => {
+            Box::new(zstd::stream::read::Decoder::with_buffer(&bytes[..]).map_err(broken)?)
+        }
+    };
     let mut out = Vec::new();
-    let most = limit as u64 + 1;
-    match coding {
-        Coding::Identity => return Ok(Bytes::copy_from_slice(coded)),
-        Coding::Gzip => flate2::read::MultiGzDecoder::new(coded).take(most).read_to_end(&mut out),
-        Coding::Zstd => zstd::stream::read::Decoder::with_buffer(coded)
-            .and_then(|decoder| decoder.take(most).read_to_end(&mut out)),
+    loop {
+        // Both forms are held while one is made of the other.
+        reserved.grow_to(bytes.len() + out.len() + DECODE_STEP, process_limit)?;
+        let read = (&mut decoder).take(DECODE_STEP as u64).read_to_end(&mut out).map_err(broken)?;
+        if out.len() > limit {
+            return Err(too_large(limit));
+        }
+        if read < DECODE_STEP {
+            break;
+        }
     }
-    .map_err(broken)?;
-    if out.len() > limit {
-        return Err(too_large(limit));
-    }
-    Ok(Bytes::from(out))
+    drop(decoder);
+    Ok(Body { bytes: Bytes::from(out), reserved })
 }
 
 #[cfg(test)]
@@ -250,20 +274,28 @@ mod tests {
         encoder.finish().expect("in memory")
     }
 
+    fn decoded(coded: Vec<u8>, coding: Coding, process_limit: usize) -> Result<Bytes, Error> {
+        let reserved = Arc::new(Budget::default()).reserve();
+        let body = Body { bytes: coded.into(), reserved };
+        decode_bounded(body, coding, 1000, process_limit).map(|body| body.bytes)
+    }
+
     #[test]
     fn both_codings_are_decoded() {
         let plain = b"{\"model\":\"m\"}".as_slice();
         let zstd = zstd::encode_all(plain, 1).expect("in memory");
-        assert_eq!(decode_bounded(&gzip(plain), Coding::Gzip, 100).expect("fits"), plain);
-        assert_eq!(decode_bounded(&zstd, Coding::Zstd, 100).expect("fits"), plain);
+        assert_eq!(decoded(gzip(plain), Coding::Gzip, 1 << 30).expect("fits"), plain);
+        assert_eq!(decoded(zstd, Coding::Zstd, 1 << 30).expect("fits"), plain);
     }
 
     #[test]
     fn a_bomb_stops_at_the_limit() {
         let bomb = gzip(&vec![b' '; 1 << 20]);
-        let error = decode_bounded(&bomb, Coding::Gzip, 1000).expect_err("too large");
+        let error = decoded(bomb.clone(), Coding::Gzip, 1 << 30).expect_err("too large");
         assert_eq!(error.kind, Kind::BodyTooLarge);
-        let broken = decode_bounded(b"not gzip", Coding::Gzip, 1000).expect_err("broken");
+        let error = decoded(bomb, Coding::Gzip, 100_000).expect_err("no memory for it");
+        assert_eq!(error.kind, Kind::Overloaded);
+        let broken = decoded(b"not gzip".to_vec(), Coding::Gzip, 1 << 30).expect_err("broken");
         assert_eq!(broken.kind, Kind::InvalidRequest);
     }
 

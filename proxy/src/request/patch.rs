@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_rename_touches_nothing_else() {
-        let body = r#"{ "seed":9007199254740993, "model" :"a", "x":null,"x":1e+2, "model":"b" }"#;
+        let body = r#"{ "seed":9007199254740993, "model" :"a", "x":null,"x":1e+2, "model":"a" }"#;
         let changes = Changes { model: Some("c\"d"), ..Changes::default() };
         assert_eq!(
             patched(body, &changes),

@@ -23,7 +23,7 @@ pub struct Field {
 /// The fields found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Every `model` (usually one) in order; the last one counts.
+    /// Every `model`, usually one; all have the same value.
     pub models: Vec<Field>,
     /// The model asked for; empty when there is none.
     pub model: String,
@@ -39,6 +39,11 @@ pub struct Scan {
     pub max_completion_tokens: Option<Field>,
 }
 
+/// The longest model name taken, in bytes of JSON; names are also log fields and headers.
+const MAX_MODEL: usize = 512;
+/// The most `model`s in one body.
+const MAX_MODELS: usize = 8;
+
 /// Why a body cannot be served.
 #[derive(Debug)]
 pub enum ScanError {
@@ -53,6 +58,8 @@ pub enum ScanError {
     },
     /// Two fields that a server may read as `model` disagree.
     AmbiguousModel,
+    /// The model's name is longer than any name is.
+    LongModel,
 }
 
 /// Scans `body`.
@@ -68,7 +75,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
 /// Raw values as they come; the last of each name wins.
 #[derive(Default)]
 struct Found<'a> {
-    models: Vec<(&'a RawValue, bool)>,
+    models: Vec<&'a RawValue>,
     stream: Option<&'a RawValue>,
     stream_options: Option<&'a RawValue>,
     max_tokens: Option<&'a RawValue>,
@@ -91,7 +98,7 @@ impl<'a> Found<'a> {
         };
         Ok(Scan {
             model: self.model()?,
-            models: self.models.iter().map(|(raw, _)| field(raw)).collect(),
+            models: self.models.iter().map(|raw| field(raw)).collect(),
             stream,
             stream_field: self.stream.map(field),
             stream_options: self.stream_options.map(field),
@@ -100,8 +107,8 @@ impl<'a> Found<'a> {
         })
     }
 
-    /// The last exactly spelt `model` counts. A server that ignores case may take another spelling
-    /// instead, so those must agree with it.
+    /// Servers differ in which of several `model`s they take, and whether case matters, so all must
+    /// agree.
     fn model(&self) -> Result<String, ScanError> {
         let text = |raw: &'a RawValue| -> Result<Cow<'a, str>, ScanError> {
             if raw.get() == "null" {
@@ -111,13 +118,16 @@ impl<'a> Found<'a> {
                 .map(|text| text.0)
                 .map_err(|_| ScanError::WrongType { field: "model", expected: "a string" })
         };
-        let Some((last, _)) = self.models.iter().rfind(|(_, exact)| *exact).or(self.models.last())
-        else {
-            return Ok(String::new());
-        };
+        let Some((last, before)) = self.models.split_last() else { return Ok(String::new()) };
+        if last.get().len() > MAX_MODEL {
+            return Err(ScanError::LongModel);
+        }
         let chosen = text(last)?;
-        for (raw, exact) in &self.models {
-            if !exact && text(raw)? != chosen {
+        if before.len() >= MAX_MODELS {
+            return Err(ScanError::AmbiguousModel);
+        }
+        for raw in before {
+            if raw.get().len() > MAX_MODEL || text(raw)? != chosen {
                 return Err(ScanError::AmbiguousModel);
             }
         }
@@ -144,7 +154,7 @@ impl<'a> Visitor<'a> for Fields<'_, 'a> {
         while let Some(Key(name)) = map.next_key()? {
             let found = &mut *self.found;
             match name {
-                Name::Model { exact } => found.models.push((map.next_value()?, exact)),
+                Name::Model => found.models.push(map.next_value()?),
                 Name::Stream => found.stream = Some(map.next_value()?),
                 Name::StreamOptions => found.stream_options = Some(map.next_value()?),
                 Name::MaxTokens => found.max_tokens = Some(map.next_value()?),
@@ -162,7 +172,7 @@ impl<'a> Visitor<'a> for Fields<'_, 'a> {
 
 #[derive(Clone, Copy)]
 enum Name {
-    Model { exact: bool },
+    Model,
     Stream,
     StreamOptions,
     MaxTokens,
@@ -175,7 +185,7 @@ impl Name {
         // The length decides almost always, so most keys cost one comparison.
         let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
         match key.len() {
-            5 if is("model") => Name::Model { exact: key == b"model" },
+            5 if is("model") => Name::Model,
             6 if is("stream") => Name::Stream,
             10 if is("max_tokens") => Name::MaxTokens,
             14 if is("stream_options") => Name::StreamOptions,
@@ -229,16 +239,24 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_name_wins_also_with_an_escaped_key() {
-        let scan = ok(r#"{"model":"a","m\u006fdel":"b"}"#);
-        assert_eq!((scan.model.as_str(), scan.models.len()), ("b", 2));
+    fn every_model_must_say_the_same_however_its_key_is_spelt() {
+        let scan_ok = ok(r#"{"model":"a","Model":"a","m\u006fdel":"a"}"#);
+        assert_eq!((scan_ok.model.as_str(), scan_ok.models.len()), ("a", 3));
+        for smuggled in [
+            r#"{"model":"allowed","MODEL":"secret"}"#,
+            r#"{"model":"secret","model":"allowed"}"#,
+            r#"{"model":"allowed","m\u006fdel":"secret"}"#,
+            r#"{"model":null,"model":"secret"}"#,
+        ] {
+            let refused = scan(smuggled.as_bytes());
+            assert!(matches!(refused, Err(ScanError::AmbiguousModel)), "{smuggled}");
+        }
     }
 
     #[test]
-    fn another_spelling_of_model_must_agree() {
-        assert_eq!(ok(r#"{"model":"a","Model":"a"}"#).model, "a");
-        let smuggled = scan(br#"{"model":"allowed","MODEL":"secret"}"#);
-        assert!(matches!(smuggled, Err(ScanError::AmbiguousModel)));
+    fn endless_names_are_refused() {
+        let body = format!("{{\"model\":\"{}\"}}", "x".repeat(1000));
+        assert!(matches!(scan(body.as_bytes()), Err(ScanError::LongModel)));
     }
 
     #[test]

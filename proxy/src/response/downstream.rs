@@ -1,10 +1,12 @@
 //! Writes one answer to the client, with the headers every answer has.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use pingora_core::ErrorType;
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 
@@ -21,8 +23,11 @@ const SMALL_BODY: usize = 64 * 1024;
 const SMALL_WAIT: Duration = Duration::from_millis(500);
 /// The most of an unread body that is drained so that the client can read an early answer.
 const MAX_LINGER_BYTES: usize = 256 * 1024 * 1024;
-/// The longest time for it.
-const MAX_LINGER: Duration = Duration::from_secs(5);
+/// The longest time for it, and for each part of it.
+const MAX_LINGER: Duration = Duration::from_secs(60);
+const MAX_LINGER_PAUSE: Duration = Duration::from_secs(5);
+/// The longest write where no limit is configured.
+const MAX_WRITE: Duration = Duration::from_secs(60);
 
 /// The client is gone or does not take the answer.
 #[derive(Debug)]
@@ -101,11 +106,25 @@ async fn send(
     body: Bytes,
     head_only: bool,
 ) -> Result<(), ClientGone> {
-    head.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    session.write_response_header(Box::new(head.inner)).await?;
+    // RFC 9110, 8.6: no length where there can be no body.
+    if head.status() != StatusCode::NO_CONTENT {
+        head.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
     let body = if head_only { Bytes::new() } else { body };
-    session.write_response_body(body, true).await?;
-    Ok(())
+    in_time(session.get_write_timeout(), async {
+        session.write_response_header(Box::new(head.inner)).await?;
+        session.write_response_body(body, true).await
+    })
+    .await
+}
+
+/// pingora bounds the time of body writes only, not of heads and ends.
+async fn in_time(
+    limit: Option<Duration>,
+    write: impl Future<Output = Result<(), Box<pingora_core::Error>>>,
+) -> Result<(), ClientGone> {
+    let limit = limit.unwrap_or(MAX_WRITE);
+    tokio::time::timeout(limit, write).await.map_err(|_| ClientGone)?.map_err(ClientGone::from)
 }
 
 /// Sends the head of an answer whose body follows in parts.
@@ -114,8 +133,8 @@ pub async fn begin(session: &mut ServerSession, mut head: Head) -> Result<(), Cl
     if http11 && !head.headers().contains_key(header::CONTENT_LENGTH) {
         head.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    session.write_response_header(Box::new(head.inner)).await?;
-    Ok(())
+    let limit = session.get_write_timeout();
+    in_time(limit, session.write_response_header(Box::new(head.inner))).await
 }
 
 /// Sends a part of a body.
@@ -126,8 +145,8 @@ pub async fn part(session: &mut ServerSession, bytes: Bytes) -> Result<(), Clien
 
 /// Ends a body that was sent in parts.
 pub async fn end(session: &mut ServerSession) -> Result<(), ClientGone> {
-    session.write_response_body(Bytes::new(), true).await?;
-    Ok(())
+    let limit = session.get_write_timeout();
+    in_time(limit, session.write_response_body(Bytes::new(), true)).await
 }
 
 /// The head and body of an error.
@@ -138,6 +157,9 @@ pub fn error(error: &Error, dialect: Dialect) -> (Head, Bytes) {
     if let Some(after) = error.retry_after {
         head.set(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds(after)));
     }
+    if error.hopeless {
+        head.set(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
     if let Some(allow) = error.allow {
         head.set(header::ALLOW, HeaderValue::from_static(allow));
     }
@@ -145,6 +167,17 @@ pub fn error(error: &Error, dialect: Dialect) -> (Head, Bytes) {
         head.set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     (head, error.body(dialect))
+}
+
+/// Waits for the client to leave. A request that comes early, before the answer to this one, is
+/// read away, which ends the connection after this one (RFC 9112, 9.3.2).
+pub async fn client_left(session: &mut ServerSession) {
+    loop {
+        match session.read_body_or_idle(true).await {
+            Err(cause) if *cause.etype() == ErrorType::ConnectError => session.set_keepalive(None),
+            Ok(_) | Err(_) => return,
+        }
+    }
 }
 
 /// Reads and drops the rest of a small body, so that its connection can be used again after an
@@ -166,7 +199,11 @@ pub async fn discard_small(session: &mut ServerSession) {
 pub async fn linger(session: &mut ServerSession) {
     let drain = async {
         let mut drained = 0;
-        while let Ok(Some(chunk)) = session.read_request_body().await {
+        let mut next = async || {
+            let read = session.read_request_body();
+            tokio::time::timeout(MAX_LINGER_PAUSE, read).await.ok()?.ok()?
+        };
+        while let Some(chunk) = next().await {
             drained += chunk.len();
             if drained > MAX_LINGER_BYTES {
                 return;

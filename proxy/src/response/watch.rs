@@ -134,9 +134,16 @@ impl Watch {
         }
     }
 
-    /// A unit too large to be looked at is content, and nothing else.
-    pub fn oversized(&mut self) {
+    /// Looks at a piece of a unit too large to be held: it is content, and it may be the last unit
+    /// (a final event with the whole answer in it, a last line with its context).
+    pub fn piece(&mut self, piece: &[u8], first: bool) {
         self.content = true;
+        let ends = match self.grammar {
+            Grammar::Native => DONE.find_iter(piece).any(|at| is_true(&piece[at + 6..])),
+            Grammar::Responses => first && piece.starts_with(b"event: response.completed"),
+            Grammar::Chunks | Grammar::Messages => false,
+        };
+        self.finished |= ends;
     }
 
     fn chunk(&mut self, event: &Event<'_>) -> Verdict {
@@ -148,8 +155,10 @@ impl Watch {
         if ERROR.find(data).is_some() && self.saw_error(data) {
             return Verdict::Pass;
         }
-        if !self.finished && FINISH.find_iter(data).any(|at| is_set(&data[at + 15..])) {
-            self.finished = true;
+        // Of several choices, one may go on after another has finished.
+        let mut reasons = FINISH.find_iter(data).map(|at| is_set(&data[at + 15..])).peekable();
+        if reasons.peek().is_some() {
+            self.finished = reasons.any(|set| set);
         }
         let with_usage = USAGE.find(data).is_some();
         if self.content && !with_usage {
@@ -161,16 +170,12 @@ impl Watch {
             return Verdict::Pass;
         };
         self.content |= chunk.has_content();
-        match chunk.usage {
-            Some(counts) if self.hide_usage => {
-                self.usage = Some(counts);
-                if chunk.is_bare() { Verdict::Drop } else { without_usage(event) }
-            }
-            Some(counts) => {
-                self.usage = Some(counts);
-                Verdict::Pass
-            }
-            None => Verdict::Pass,
+        let Some(raw) = chunk.usage else { return Verdict::Pass };
+        self.usage = serde_json::from_str(raw.get()).ok().or(self.usage);
+        match (self.hide_usage, chunk.is_bare()) {
+            (false, _) => Verdict::Pass,
+            (true, true) => Verdict::Drop,
+            (true, false) => without_usage(event),
         }
     }
 
@@ -194,7 +199,11 @@ impl Watch {
             | b"response.queued"
             | b"message_start"
             | b"ping" => {}
-            b"response.completed" | b"response.incomplete" | b"response.failed" => {
+            b"response.failed" => {
+                self.done = true;
+                self.error = Some("the upstream reported that the response failed".into());
+            }
+            b"response.completed" | b"response.incomplete" => {
                 self.end();
                 self.read_nested_usage(data);
             }
@@ -279,9 +288,10 @@ impl Watch {
     }
 }
 
-/// After a key: whether its value is a string, so not null.
+/// After a key: whether its value is a string with something in it.
 fn is_set(after_key: &[u8]) -> bool {
-    value_after(after_key).is_some_and(|value| value.starts_with(b"\""))
+    value_after(after_key)
+        .is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
 }
 
 fn is_true(after_key: &[u8]) -> bool {

@@ -26,6 +26,8 @@ const FILE_TICK: Duration = Duration::from_secs(1);
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 /// Admin connections open at one time.
 const ADMIN_CONNECTIONS: usize = 256;
+/// Longest time for the last lines of the access log.
+const LAST_LINES: Duration = Duration::from_secs(2);
 /// No request for this long means that a drain is over.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -168,6 +170,8 @@ async fn drain(server: Server, mut signals: Signals) {
         "draining; a second signal ends at once"
     );
     server.stop.send_replace(true);
+    // With the last descriptor gone the kernel refuses new connections; a successor has its own.
+    drop(server.sockets.data);
     let deadline = Instant::now() + grace;
     let mut quiet_since = Instant::now();
     loop {
@@ -184,5 +188,16 @@ async fn drain(server: Server, mut signals: Signals) {
         }
     }
     tracing::info!(cut = server.shared.active(), "stopped");
-    server.shared.log.flush();
+    // Standard output may have no reader any more.
+    let (written, ended) = std::sync::mpsc::sync_channel(1);
+    let log = Arc::clone(&server.shared.log);
+    let writer = std::thread::Builder::new().name("last-lines".into());
+    let spawned = writer.spawn(move || {
+        log.flush();
+        // The receiver may have given up.
+        let _ = written.send(());
+    });
+    if spawned.is_ok() && ended.recv_timeout(LAST_LINES).is_err() {
+        tracing::warn!("the last lines of the access log could not be written");
+    }
 }

@@ -54,6 +54,8 @@ impl Watched {
     }
 
     pub(super) fn reload(&mut self, server: &Server) {
+        // Stamped before it is read: a change in between is then seen as one more.
+        self.list(server);
         let result = match reload(server) {
             Ok(()) => {
                 tracing::info!("configuration reloaded");
@@ -65,12 +67,13 @@ impl Watched {
             }
         };
         counter!(names::RELOADS, "result" => result).increment(1);
-        self.list(server);
     }
 }
 
 fn reload(server: &Server) -> Result<(), String> {
     let config = Config::load(server.file.as_deref()).map_err(|error| error.to_string())?;
+    let (data, admin) = server.sockets.addresses().map_err(|cause| cause.to_string())?;
+    config.check_exposure(data, admin).map_err(|error| error.to_string())?;
     let old = server.shared.snapshot.load_full();
     let needs_restart = [
         ("listen", old.config.listen != config.listen),

@@ -126,8 +126,10 @@ pub async fn get(
     let mut reply = send(origin, pool, &Call::get(path), deadline)
         .await
         .map_err(|failure| failure.to_string())?;
-    let (body, more) =
-        reply.collect(MAX_LIST, PROBE_TIMEOUT).await.map_err(|failure| failure.to_string())?;
+    let (body, more) = reply
+        .collect(MAX_LIST, PROBE_TIMEOUT, deadline)
+        .await
+        .map_err(|failure| failure.to_string())?;
     if !reply.status.is_success() {
         return Err(format!("{path}: status {}", reply.status.as_u16()));
     }
@@ -148,5 +150,5 @@ pub async fn is_alive(origin: &Origin, pool: &Arc<Pool>) -> bool {
     let Ok(mut reply) = send(origin, pool, &Call::get(path), deadline).await else { return false };
     let alive = !reply.status.is_server_error();
     // Read to its end so that the connection can be used again.
-    alive && reply.collect(MAX_LIST, PROBE_TIMEOUT).await.is_ok()
+    alive && reply.collect(MAX_LIST, PROBE_TIMEOUT, deadline).await.is_ok()
 }

@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::io;
@@ -208,6 +208,21 @@ impl Reply {
         .await
     }
 
+    /// [`Reply::data`] with a limit to the pause before it and to the whole.
+    pub async fn data_in_time(
+        &mut self,
+        most: usize,
+        idle: Duration,
+        total: Instant,
+    ) -> Option<Result<Bytes, Failure>> {
+        let stalled = Instant::now() + idle;
+        match timeout_at(stalled.min(total), self.data(most)).await {
+            Ok(part) => part,
+            Err(_) if total <= stalled => Some(Err(Failure::TotalTimeout)),
+            Err(_) => Some(Err(Failure::Stalled)),
+        }
+    }
+
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         let Some(connection) = self.connection.as_mut() else { return Poll::Ready(None) };
         Poll::Ready(match ready!(connection.poll_data(&mut self.body, cx)) {
@@ -225,12 +240,16 @@ impl Reply {
 
     /// The whole body, if it is at most `most` bytes and comes in time; else what was read and
     /// whether more follows.
-    pub async fn collect(&mut self, most: usize, idle: Duration) -> Result<(Bytes, bool), Failure> {
+    pub async fn collect(
+        &mut self,
+        most: usize,
+        idle: Duration,
+        total: Instant,
+    ) -> Result<(Bytes, bool), Failure> {
         let mut collected = Vec::new();
         let mut single: Option<Bytes> = None;
         loop {
-            let part = timeout(idle, self.data(most)).await.map_err(|_| Failure::Stalled)?;
-            let Some(part) = part.transpose()? else {
+            let Some(part) = self.data_in_time(most, idle, total).await.transpose()? else {
                 return Ok((single.unwrap_or_else(|| collected.into()), false));
             };
             match single.take() {

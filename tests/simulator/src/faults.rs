@@ -34,6 +34,8 @@ pub enum Fault {
     Garbage,
     /// One event whose text is this many bytes long.
     HugeToken(usize),
+    /// The last native line carries a context of this many tokens.
+    HugeContext(usize),
     /// An `error` event after this many tokens.
     ErrorAfter(usize),
 }

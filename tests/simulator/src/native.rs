@@ -101,9 +101,13 @@ pub(crate) async fn serve(
         return reply(200, JSON, Answer::whole(whole.to_string()));
     }
     let line = |value: &Value| Bytes::from(format!("{value}\n"));
+    let mut last = last_line(name, chat, tokens, "", "stop");
+    if let Fault::HugeContext(length) = fault {
+        last["context"] = json!(vec![128_000; length]);
+    }
     let parts = Parts {
         tokens: (0..tokens).map(|index| line(&token_line(name, chat, &word(index)))).collect(),
-        last: vec![line(&last_line(name, chat, tokens, "", "stop"))],
+        last: vec![line(&last)],
         crash: line(&json!({ "error": "llama runner process has terminated" })),
         error: line(&json!({ "error": "out of memory" })),
     };

@@ -45,6 +45,33 @@ fn usage_inside_a_chunk_with_choices_becomes_null() {
 }
 
 #[test]
+fn counts_under_both_names_are_hidden_too() {
+    let both = r#"{"choices":[],"usage":{"prompt_tokens":1,"input_tokens":1,"completion_tokens":2,"output_tokens":2}}"#;
+    let (watch, verdicts) = chunks(true, &[both]);
+    assert_eq!(verdicts[0], Verdict::Drop);
+    assert_eq!(watch.usage.and_then(|usage| usage.completion_tokens), Some(2));
+    let (_, verdicts) = chunks(true, &[r#"{"choices":[],"usage":{"prompt_tokens":1.5}}"#]);
+    assert_eq!(verdicts[0], Verdict::Drop);
+}
+
+#[test]
+fn of_two_choices_both_must_finish() {
+    let second = r#"{"choices":[{"index":1,"delta":{"content":"x"},"finish_reason":null}]}"#;
+    let (watch, _) = chunks(true, &[TEXT, FINISH_CHUNK, second]);
+    assert!(!watch.is_complete());
+    let (watch, _) =
+        chunks(true, &[r#"{"choices":[{"delta":{"content":""},"finish_reason":""}]}"#]);
+    assert!(!watch.is_complete() && !watch.content, "an empty reason is none");
+}
+
+#[test]
+fn a_failed_response_is_an_error() {
+    let mut watch = Watch::new(Grammar::Responses, false);
+    watch.inspect(b"event: response.failed\ndata: {\"type\":\"response.failed\"}\n\n");
+    assert!(watch.error.is_some() && !watch.content);
+}
+
+#[test]
 fn a_crashed_runners_empty_chunk_is_no_end() {
     let crash =
         r#"{"model":"","choices":[{"index":0,"delta":{"content":""},"finish_reason":null}]}"#;
