@@ -12,3 +12,5 @@ export SLUICEGATE_PYTHON SLUICEGATE_NODE MODULES
 cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings
 cargo test --workspace
+# A while of fuzzing; longer by hand: cargo run -p sluicegate-fuzz -- 600
+cargo run --quiet --package sluicegate-fuzz -- 5

@@ -172,14 +172,6 @@ impl MaybeError<'_> {
     }
 }
 
-/// The usage of a whole answer.
-#[derive(Debug, Deserialize)]
-pub struct WithUsage {
-    /// Token counts.
-    #[serde(default)]
-    pub usage: Option<Usage>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -207,7 +207,9 @@ impl Pipeline {
         ctx.asked.clone_from(&request.scan.model);
         caller.check_model(&request.scan.model)?;
         let plan = self.plan(session, snapshot, &request, ctx).await?;
-        let answer = self.await_answer(session, snapshot, &request, &plan, ctx).await?;
+        // Boxed: its state would otherwise be kept, unused, for as long as the answer streams.
+        let search = Box::pin(self.await_answer(session, snapshot, &request, &plan, ctx));
+        let answer = search.await?;
         // The body is not needed any more, and streams are long.
         drop(request);
         self.relay(session, snapshot, endpoint, answer, ctx).await
@@ -273,8 +275,7 @@ impl Pipeline {
     }
 
     async fn plan_by_own_name(&self, snapshot: &Snapshot, model: &str) -> Result<Plan, Error> {
-        let known: Vec<_> =
-            snapshot.backends.iter().map(|one| one.catalogue.known().has(model)).collect();
+        let known: Vec<_> = snapshot.backends.iter().map(|one| one.catalogue.has(model)).collect();
         if known.contains(&Some(true))
             && let Some(plan) = router::by_own_name(model, &known)
         {

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod logging;
+pub mod millis;
 pub mod names;
 pub mod record;
 pub mod series;

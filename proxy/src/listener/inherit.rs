@@ -14,9 +14,13 @@ use std::process::{Child, Command};
 use command_fds::{CommandFdExt, FdMapping};
 use listenfd::ListenFd;
 use rustix::process::{Pid, Signal, getppid, kill_process};
+use socket2::{Domain, Socket, Type};
 
 /// Tells a successor whom to relieve.
 const PREDECESSOR: &str = "SLUICEGATE_UPGRADE_FROM";
+/// Connections the kernel holds until they are accepted; std's 128 overflow when a few hundred
+/// clients come at once, and each lost SYN costs its client half a second and more.
+const BACKLOG: i32 = 4096;
 /// The first inherited descriptor (sd_listen_fds(3)).
 const FIRST_FD: i32 = 3;
 
@@ -78,9 +82,16 @@ impl Sockets {
     }
 }
 
-/// Binds with `SO_REUSEADDR`, which `TcpListener` sets by itself on Unix.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).map_err(|cause| {
+    let listen = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        // A restart must not wait for connections of the process before (tcp(7), TIME_WAIT).
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    listen().map_err(|cause: io::Error| {
         io::Error::new(cause.kind(), format!("cannot listen on {address}: {cause}"))
     })
 }

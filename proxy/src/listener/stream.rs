@@ -27,6 +27,8 @@ use tokio_rustls::server::TlsStream;
 
 /// Bytes gathered before a flush; more is written at once.
 const GATHER: usize = 16 * 1024;
+/// Room for a chunk's size and end, or for a small head, in bytes.
+const FRAMING: usize = 512;
 /// Longest a new connection may say nothing.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// A buffer that grew beyond this is not kept over an idle stream.
@@ -170,6 +172,10 @@ impl AsyncWrite for ClientStream {
         let this = self.get_mut();
         this.unanswered = false;
         if this.gathered.len() + buf.len() <= GATHER {
+            if this.gathered.capacity() - this.gathered.len() < buf.len() {
+                // Framing comes in small writes around a large one: room for all of them at once.
+                this.gathered.reserve(buf.len() + FRAMING);
+            }
             this.gathered.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }

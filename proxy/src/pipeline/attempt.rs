@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use memchr::memmem;
 use tokio::time::{Instant, timeout_at};
 
 use super::state::Backend;
@@ -174,15 +175,15 @@ pub async fn attempt(
     pool: &Arc<Pool>,
     request: &Request,
     model: &str,
-    headers: &HeaderMap,
+    headers: &[(HeaderName, HeaderValue)],
     alone: bool,
 ) -> Result<Begun, Rejection> {
     let config = &backend.origin.config;
     let call = Call {
         method: Method::POST,
         path: request.endpoint.path(),
-        query: request.query.clone(),
-        headers: headers.clone(),
+        query: &request.query,
+        headers,
         body: request.body_for(config.kind, model),
     };
     let begun = Instant::now();
@@ -317,12 +318,27 @@ async fn first_content(
 
 impl Stream {
     /// Splits and watches `part`; what is to be sent of it is added to `held`.
-    pub fn take_in(&mut self, part: Bytes) {
-        let aligned = self.splitter.at_boundary();
+    pub fn take_in(&mut self, mut part: Bytes) {
+        if self.splitter.at_boundary() {
+            if !self.watch.content
+                && let Some(end) = memmem::find(&part, b"\n\n")
+            {
+                self.inspect(part.split_to(end + 2));
+            }
+            let plain = self.watch.plain_prefix(&part);
+            if plain > 0 {
+                self.held.push(part.split_to(plain));
+            }
+        }
+        if !part.is_empty() {
+            self.inspect(part);
+        }
+    }
+
+    /// Looks at every unit of `part`.
+    fn inspect(&mut self, part: Bytes) {
         let mut inside = self.splitter.inside_pieces();
-        let first = self.held.len();
-        let mut untouched = true;
-        self.splitter.push(part.clone());
+        self.splitter.push(part);
         for unit in self.splitter.by_ref() {
             match unit {
                 Unit::Piece(bytes) => {
@@ -331,18 +347,10 @@ impl Stream {
                 }
                 Unit::Whole(bytes) => match self.watch.inspect(&bytes) {
                     Verdict::Pass => self.held.push(bytes),
-                    Verdict::Drop => untouched = false,
-                    Verdict::Replace(other) => {
-                        untouched = false;
-                        self.held.push(other);
-                    }
+                    Verdict::Drop => {}
+                    Verdict::Replace(other) => self.held.push(other),
                 },
             }
-        }
-        if untouched && aligned && self.splitter.at_boundary() {
-            // Whole units only, none changed: the bytes as they came are the same, in one piece.
-            self.held.truncate(first);
-            self.held.push(part);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What is known of one request while it is served.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
@@ -13,9 +14,9 @@ use crate::error::Dialect;
 use crate::ids::{CallerName, RequestId};
 use crate::openai::Usage;
 use crate::request::cors::AllowedOrigin;
-use crate::request::headers;
+use crate::request::headers::{self, Forwarded};
 use crate::response::downstream::{Head, X_REQUEST_ID};
-use crate::telemetry::{Outcome, Record};
+use crate::telemetry::{Outcome, Record, millis};
 
 const X_UPSTREAM: HeaderName = HeaderName::from_static("x-sluicegate-upstream");
 const X_MODEL: HeaderName = HeaderName::from_static("x-sluicegate-model");
@@ -58,8 +59,8 @@ impl Phase {
 /// What of a client's headers goes upstream, for each kind of upstream.
 #[derive(Debug)]
 pub struct Headers {
-    ollama: HeaderMap,
-    openai: Option<HeaderMap>,
+    ollama: Forwarded,
+    openai: Option<Forwarded>,
 }
 
 impl Headers {
@@ -67,20 +68,18 @@ impl Headers {
     /// be asked.
     #[must_use]
     pub fn new(client: &HeaderMap, id: &RequestId, openai: bool) -> Self {
-        let with_id = |kind| {
-            let mut out = headers::forwarded(client, kind);
-            if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-                out.insert(X_REQUEST_ID, id);
-            }
-            out
-        };
         let ollama = headers::forwarded(client, UpstreamKind::Ollama);
-        Self { ollama, openai: openai.then(|| with_id(UpstreamKind::Openai)) }
+        let openai = openai.then(|| {
+            let mut all = headers::forwarded(client, UpstreamKind::Openai);
+            all.extend(HeaderValue::from_str(id.as_str()).map(|id| (X_REQUEST_ID, id)));
+            all
+        });
+        Self { ollama, openai }
     }
 
     /// Those for `backend`.
     #[must_use]
-    pub fn of(&self, backend: &Backend) -> &HeaderMap {
+    pub fn of(&self, backend: &Backend) -> &[(HeaderName, HeaderValue)] {
         match &self.openai {
             Some(openai) if !backend.is_ollama() => openai,
             _ => &self.ollama,
@@ -106,8 +105,8 @@ pub struct Ctx {
     pub id: RequestId,
     /// When its head was read.
     pub started: Instant,
-    /// The method as text.
-    pub method: String,
+    /// The method.
+    pub method: Method,
     /// The endpoint's path.
     pub endpoint: &'static str,
     /// The caller's protocol.
@@ -129,7 +128,7 @@ pub struct Ctx {
     /// Status sent; 0 while none was.
     pub status: u16,
     /// The upstream that answered and the model's name there.
-    pub answered_by: Option<(String, String)>,
+    pub answered_by: Option<(Arc<Backend>, Arc<str>)>,
     /// When the answer's first content or byte came.
     pub first: Option<Duration>,
     /// Whether the answer is a stream.
@@ -150,7 +149,7 @@ impl Ctx {
         Self {
             id: RequestId::from_caller(given),
             started: Instant::now(),
-            method: header.method.to_string(),
+            method: header.method.clone(),
             endpoint: "other",
             dialect: Dialect::OpenAi,
             caller: CallerName::anonymous(),
@@ -172,7 +171,7 @@ impl Ctx {
 
     /// Sets the headers that every answer has.
     pub fn common_headers(&self, head: &mut Head) {
-        head.set_text(X_REQUEST_ID, self.id.as_str());
+        head.set_text(X_REQUEST_ID, self.id.as_str().to_owned());
         if let Some(origin) = &self.origin {
             for (name, value) in origin.headers() {
                 head.set(name, value);
@@ -181,11 +180,11 @@ impl Ctx {
     }
 
     /// Sets the headers that tell where an answer came from, and what took how long.
-    pub fn answer_headers(&self, head: &mut Head, upstream: &HeaderValue) {
+    pub fn answer_headers(&self, head: &mut Head) {
         self.common_headers(head);
-        head.set(X_UPSTREAM, upstream.clone());
-        if let Some((_, model)) = &self.answered_by {
-            head.set_text(X_MODEL, model);
+        if let Some((backend, model)) = &self.answered_by {
+            head.set(X_UPSTREAM, backend.name_header.clone());
+            head.set_text(X_MODEL, model.to_string());
         }
         head.set(X_REASON, HeaderValue::from_static(self.reason));
         let (queued, upstream) = (self.progress.queued, self.progress.upstream_wait);
@@ -195,9 +194,9 @@ impl Ctx {
             [("queue;dur=", queued), (", upstream;dur=", upstream), (", gateway;dur=", own)]
         {
             text.push_str(name);
-            push_millis(&mut text, spent);
+            millis::push(&mut text, spent);
         }
-        head.set_text(SERVER_TIMING, &text);
+        head.set_text(SERVER_TIMING, text);
     }
 
     /// Hands the finished request to telemetry.
@@ -205,11 +204,11 @@ impl Ctx {
         write(&Record {
             id: &self.id,
             caller: &self.caller,
-            method: &self.method,
+            method: self.method.as_str(),
             endpoint: self.endpoint,
             asked: &self.asked,
-            upstream: self.answered_by.as_ref().map(|(upstream, _)| upstream.as_str()),
-            model: self.answered_by.as_ref().map(|(_, model)| model.as_str()),
+            upstream: self.answered_by.as_ref().map(|(backend, _)| backend.name()),
+            model: self.answered_by.as_ref().map(|(_, model)| &**model),
             status: if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status },
             outcome: self.outcome,
             phase: self.phase.as_str(),
@@ -221,29 +220,5 @@ impl Ctx {
             streamed: self.streamed,
             usage: self.usage,
         });
-    }
-}
-
-/// Appends milliseconds with three decimals, without the cost of formatting a float.
-fn push_millis(out: &mut String, spent: Duration) {
-    let micros = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
-    let mut digits = itoa::Buffer::new();
-    out.push_str(digits.format(micros / 1000));
-    out.push('.');
-    let rest = micros % 1000;
-    for place in [100, 10, 1] {
-        out.push(char::from(b'0' + u8::try_from(rest / place % 10).unwrap_or(0)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn millis_have_three_decimals() {
-        let mut out = String::new();
-        push_millis(&mut out, Duration::from_micros(12_034));
-        assert_eq!(out, "12.034");
     }
 }

@@ -1,6 +1,7 @@
 //! Sends an answer on to the client: whole, in parts, or as a stream of events.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -45,7 +46,7 @@ impl Pipeline {
     ) -> Result<(), Stop> {
         let Answer { backend, model, begun, pass, since, slot: _slot } = answer;
         ctx.phase = Phase::Answering;
-        ctx.answered_by = Some((backend.name().to_owned(), model.to_string()));
+        ctx.answered_by = Some((Arc::clone(&backend), model));
         ctx.first = Some(ctx.started.elapsed());
         let timeouts = &backend.origin.config.timeouts;
         let mut reply = begun.reply;
@@ -55,7 +56,7 @@ impl Pipeline {
                 head.add(name.clone(), value.clone());
             }
         }
-        ctx.answer_headers(&mut head, &backend.name_header);
+        ctx.answer_headers(&mut head);
         match begun.body {
             Begin::Stream(stream) => {
                 let bounds = Bounds { timeouts, heartbeat: snapshot.config.heartbeat, since };

@@ -43,28 +43,24 @@ fn is_private(name: &HeaderName) -> bool {
         || name.as_str().starts_with("x-sluicegate-")
 }
 
+/// Headers in the order in which they are sent.
+pub type Forwarded = Vec<(HeaderName, HeaderValue)>;
+
 /// The headers of `client` that go to an upstream of `kind`.
 #[must_use]
-pub fn forwarded(client: &HeaderMap, kind: UpstreamKind) -> HeaderMap {
+pub fn forwarded(client: &HeaderMap, kind: UpstreamKind) -> Forwarded {
     match kind {
         UpstreamKind::Ollama => {
-            let mut out = HeaderMap::with_capacity(8);
-            for name in OLLAMA {
-                if let Some(value) = client.get(&name) {
-                    out.insert(name, value.clone());
-                }
-            }
-            out
+            let given = |name: HeaderName| client.get(&name).map(|value| (name, value.clone()));
+            OLLAMA.into_iter().filter_map(given).collect()
         }
         UpstreamKind::Openai => {
             let listed = connection_listed(client);
-            let mut out = HeaderMap::with_capacity(client.len() + 4);
-            for (name, value) in client {
-                if !is_private(name) && !listed.iter().any(|one| name.as_str() == one) {
-                    out.append(name.clone(), value.clone());
-                }
-            }
-            out
+            let travels = |(name, _): &(&HeaderName, &HeaderValue)| {
+                !is_private(name) && !listed.iter().any(|one| name.as_str() == one)
+            };
+            let all = client.iter().filter(travels);
+            all.map(|(name, value)| (name.clone(), value.clone())).collect()
         }
     }
 }
@@ -130,7 +126,7 @@ mod tests {
     #[test]
     fn private_and_hop_by_hop_headers_stay_here() {
         let out = forwarded(&client(), UpstreamKind::Openai);
-        let mut names: Vec<&str> = out.keys().map(HeaderName::as_str).collect();
+        let mut names: Vec<&str> = out.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-type", "openai-beta", "user-agent"]);
     }

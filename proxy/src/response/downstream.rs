@@ -65,8 +65,8 @@ impl Head {
     }
 
     /// Sets a header from text; text no header can hold is left out.
-    pub fn set_text(&mut self, name: HeaderName, text: &str) {
-        if let Ok(value) = HeaderValue::from_str(text) {
+    pub fn set_text(&mut self, name: HeaderName, text: String) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
             self.set(name, value);
         }
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -95,6 +95,7 @@ pub struct Watch {
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static DONE_EVENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"[DONE]"));
 static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"done\""));
 
 impl Watch {
@@ -132,6 +133,20 @@ impl Watch {
                 Verdict::Pass
             }
         }
+    }
+
+    /// How many bytes of `events` are whole events that can be passed on together without a look at
+    /// each: nothing in them but more of the answer. One search over many events costs little more
+    /// than one over one.
+    #[must_use]
+    pub fn plain_prefix(&self, events: &[u8]) -> usize {
+        if self.grammar != Grammar::Chunks || !self.content || self.finished {
+            return 0;
+        }
+        let special = [&USAGE, &ERROR, &DONE_EVENT].into_iter().filter_map(|key| key.find(events));
+        let finish = FINISH.find_iter(events).find(|at| is_set(&events[at + 15..]));
+        let end = special.chain(finish).min().unwrap_or(events.len());
+        memmem::rfind(&events[..end], b"\n\n").map_or(0, |at| at + 2)
     }
 
     /// Looks at a piece of a unit too large to be held: it is content, and it may be the last unit
@@ -229,7 +244,12 @@ impl Watch {
             #[serde(default)]
             usage: Option<Usage>,
             #[serde(default)]
-            response: Option<crate::openai::WithUsage>,
+            response: Option<Response>,
+        }
+        #[derive(Deserialize)]
+        struct Response {
+            #[serde(default)]
+            usage: Option<Usage>,
         }
         if let Ok(nested) = serde_json::from_slice::<Nested>(data) {
             let counts = nested.usage.or(nested.response.and_then(|inner| inner.usage));

@@ -1,7 +1,6 @@
 //! Handles to metrics, looked up once per (endpoint, upstream, model) and kept, because building a
 //! metric key costs more than recording a value.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use metrics::{Counter, Histogram, Label, counter, histogram};
@@ -18,10 +17,11 @@ pub const OTHER: &str = "other";
 /// The handles of one worker.
 #[derive(Debug, Default)]
 pub struct Registry {
-    series: Mutex<HashMap<Key, Arc<Series>>>,
+    /// The one used last comes first.
+    series: Mutex<Vec<Arc<Series>>>,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash, Clone)]
+#[derive(Debug)]
 struct Key {
     endpoint: &'static str,
     upstream: String,
@@ -115,18 +115,28 @@ impl Registry {
     }
 
     fn series(&self, record: &Record<'_>) -> Arc<Series> {
-        let key = Key {
-            endpoint: record.endpoint,
-            upstream: record.upstream.unwrap_or("none").to_owned(),
-            // Only a name that some upstream took is worth a label.
-            model: record.model.unwrap_or(OTHER).to_owned(),
-        };
+        let upstream = record.upstream.unwrap_or("none");
+        // Only a name that some upstream took is worth a label.
+        let model = record.model.unwrap_or(OTHER);
         let mut series = self.series.lock();
-        if let Some(known) = series.get(&key) {
-            return Arc::clone(known);
-        }
-        let key = if series.len() < MAX_SERIES { key } else { Key { model: OTHER.into(), ..key } };
-        let made = series.entry(key.clone()).or_insert_with(|| Arc::new(Series::new(key)));
-        Arc::clone(made)
+        let full = series.len() >= MAX_SERIES;
+        let of = |model: &str, one: &Series| {
+            one.key.model == model
+                && one.key.endpoint == record.endpoint
+                && one.key.upstream == upstream
+        };
+        let known = series.iter().position(|one| of(model, one));
+        let (model, known) = match known {
+            None if full => (OTHER, series.iter().position(|one| of(OTHER, one))),
+            known => (model, known),
+        };
+        let at = known.unwrap_or_else(|| {
+            let (upstream, model) = (upstream.to_owned(), model.to_owned());
+            let key = Key { endpoint: record.endpoint, upstream, model };
+            series.push(Arc::new(Series::new(key)));
+            series.len() - 1
+        });
+        series.swap(0, at);
+        Arc::clone(&series[0])
     }
 }

@@ -49,12 +49,21 @@ impl Listing {
     /// Whether the upstream has `model`; `None` when it is not known what it has.
     #[must_use]
     pub fn has(&self, model: &str) -> Option<bool> {
-        let models = self.models.as_ref()?;
-        Some(models.iter().any(|one| same_model(&one.id, model)))
+        has(self.models.as_ref(), model)
     }
 }
 
+fn has(models: Option<&Arc<Vec<Model>>>, model: &str) -> Option<bool> {
+    Some(models?.iter().any(|one| same_model(&one.id, model)))
+}
+
 impl Catalogue {
+    /// [`Listing::has`] of what is known now.
+    #[must_use]
+    pub fn has(&self, model: &str) -> Option<bool> {
+        has(self.state.lock().models.as_ref(), model)
+    }
+
     /// What is known now, without asking.
     #[must_use]
     pub fn known(&self) -> Listing {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -64,25 +64,24 @@ impl Failure {
 
 /// What is sent.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct Call<'a> {
     /// The method.
     pub method: Method,
     /// One of our own paths, such as `/v1/chat/completions`.
     pub path: &'static str,
     /// The query with its `?`, or nothing.
-    pub query: String,
+    pub query: &'a str,
     /// Headers for the upstream; `Host` and credentials are added here.
-    pub headers: HeaderMap,
+    pub headers: &'a [(HeaderName, HeaderValue)],
     /// The whole body.
     pub body: Bytes,
 }
 
-impl Call {
+impl Call<'static> {
     /// A `GET` without a body.
     #[must_use]
     pub fn get(path: &'static str) -> Self {
-        let (query, headers, body) = (String::new(), HeaderMap::new(), Bytes::new());
-        Self { method: Method::GET, path, query, headers, body }
+        Self { method: Method::GET, path, query: "", headers: &[], body: Bytes::new() }
     }
 }
 
@@ -105,7 +104,7 @@ pub struct Reply {
 pub async fn send(
     origin: &Origin,
     pool: &Arc<Pool>,
-    call: &Call,
+    call: &Call<'_>,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
     if let Some(connection) = pool.take(origin) {
@@ -134,7 +133,7 @@ async fn attempt(
     origin: &Origin,
     pool: &Arc<Pool>,
     mut connection: Box<Connection>,
-    call: &Call,
+    call: &Call<'_>,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
     let request = request(origin, call)?;
@@ -154,16 +153,20 @@ async fn attempt(
     })
 }
 
-fn request(origin: &Origin, call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
+fn request(origin: &Origin, call: &Call<'_>) -> Result<Request<Full<Bytes>>, Failure> {
     let broken = |cause: http::Error| Failure::Broken(cause.to_string());
     let mut request = Request::new(Full::new(call.body.clone()));
     *request.method_mut() = call.method.clone();
-    *request.uri_mut() = origin.uri(call.path, &call.query).map_err(broken)?;
-    *request.headers_mut() = call.headers.clone();
-    request.headers_mut().insert(HOST, origin.host_header.clone());
-    if let Some(key) = &origin.authorization {
-        request.headers_mut().insert(AUTHORIZATION, key.clone());
+    *request.uri_mut() = origin.uri(call.path, call.query).map_err(broken)?;
+    let mut headers = HeaderMap::with_capacity(call.headers.len() + 3);
+    headers.insert(HOST, origin.host_header.clone());
+    for (name, value) in call.headers {
+        headers.append(name.clone(), value.clone());
     }
+    if let Some(key) = &origin.authorization {
+        headers.insert(AUTHORIZATION, key.clone());
+    }
+    *request.headers_mut() = headers;
     Ok(request)
 }
 
@@ -191,7 +194,7 @@ impl Reply {
                 match self.poll_part(cx) {
                     Poll::Ready(Some(Ok(more))) => {
                         if joined.is_empty() {
-                            joined.reserve(first.len() + more.len() + JOIN_ROOM);
+                            joined.reserve((first.len() + more.len() + JOIN_ROOM).max(most));
                             joined.extend_from_slice(&first);
                         }
                         joined.extend_from_slice(&more);

@@ -72,6 +72,23 @@ fn a_failed_response_is_an_error() {
 }
 
 #[test]
+fn plain_events_are_found_together_up_to_the_first_special_one() {
+    let event = |data: &str| format!("data: {data}\n\n");
+    let text = event(TEXT);
+    let (watch, _) = chunks(true, &[TEXT]);
+    for special in [FINISH_CHUNK, USAGE_CHUNK, "[DONE]", r#"{"error":{"message":"x"}}"#] {
+        let stream = text.repeat(3) + &event(special) + &text;
+        assert_eq!(watch.plain_prefix(stream.as_bytes()), 3 * text.len(), "{special}");
+    }
+    let cut = text.repeat(2) + &text[..20];
+    assert_eq!(watch.plain_prefix(cut.as_bytes()), 2 * text.len());
+    let (before_content, _) = chunks(true, &[ROLE]);
+    assert_eq!(before_content.plain_prefix(text.as_bytes()), 0);
+    let (finished, _) = chunks(true, &[TEXT, FINISH_CHUNK]);
+    assert_eq!(finished.plain_prefix(text.as_bytes()), 0, "another choice goes on");
+}
+
+#[test]
 fn a_crashed_runners_empty_chunk_is_no_end() {
     let crash =
         r#"{"model":"","choices":[{"index":0,"delta":{"content":""},"finish_reason":null}]}"#;
