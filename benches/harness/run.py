@@ -191,6 +191,20 @@ def table(results, memory):
             f"| {nginx['p50_us'] / 1000:.2f} / {nginx['p99_us'] / 1000:.2f} "
             f"| {ours['p50_us'] / 1000:.2f} / {ours['p99_us'] / 1000:.2f} | {direct['p50_us'] / 1000:.2f} |"
         )
+    lines += [
+        "",
+        "| streams | time to first event added to direct, p50 ms: nginx | Sluicegate | gap between events p99 ms: direct | nginx | Sluicegate |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, by in results.items():
+        if SCENARIOS[name][1] != "event":
+            continue
+        direct = by["direct"]
+        added = {
+            target: f"{(by[target]['p50_us'] - direct['p50_us']) / 1000:.2f}" for target in ("nginx", "sluicegate")
+        }
+        gaps = " | ".join(f"{by[target]['gap_p99_us'] / 1000:.2f}" for target in ("direct", "nginx", "sluicegate"))
+        lines.append(f"| {name} | {added['nginx']} | {added['sluicegate']} | {gaps} |")
     if memory:
         each = ", ".join(f"{name} {kib:.1f} KiB" for name, kib in memory.items())
         lines.append(f"\nMemory for each of 1,000 open streams: {each}.")
@@ -232,9 +246,13 @@ def main():
             results[name] = {target: summary(seen, per) for target, seen in rounds.items()}
             ours, theirs = results[name]["sluicegate"]["cpu_us"], results[name]["nginx"]["cpu_us"]
             print(f"{name}: nginx {theirs:.2f} µs, sluicegate {ours:.2f} µs = {ours / theirs:.2f}", flush=True)
-        if not arguments.only:
-            targets = {"nginx": (unbuffered, unbuffered_at), "sluicegate": (gateway, gateway_at)}
-            memory = memory_per_stream(targets)
+        if not arguments.only or "memory" in arguments.only:
+            # Fresh processes: what a burst left behind is another question, which soak.py answers.
+            fresh = start_nginx(directory / "nginx-fresh", address, "off")
+            gate = start_gateway(directory / "gateway-fresh", address)
+            running += [fresh[0], gate[0]]
+            time.sleep(1)
+            memory = memory_per_stream({"nginx": fresh, "sluicegate": gate})
     finally:
         for process in running:
             process.stop()

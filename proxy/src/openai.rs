@@ -83,6 +83,9 @@ pub struct Chunk<'a> {
 /// One choice of a stream chunk, of chat or of legacy completions.
 #[derive(Debug, Deserialize)]
 pub struct ChunkChoice<'a> {
+    /// Which choice it is.
+    #[serde(default)]
+    pub index: Option<u64>,
     /// What chat generated.
     #[serde(borrow, default)]
     pub delta: Option<Delta<'a>>,

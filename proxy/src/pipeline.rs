@@ -198,11 +198,11 @@ impl Pipeline {
         ctx.endpoint = endpoint.path();
         let caller = Arc::clone(snapshot.callers.authenticate(&header.headers)?);
         ctx.caller = caller.name.clone();
+        let _place = caller.enter()?;
         if endpoint.is_local() {
             let (head, body) = self.local(session, snapshot, endpoint, &caller).await?;
             return self.finish_local(session, ctx, head, body).await;
         }
-        let _place = caller.enter()?;
         let request = self.read_request(session, snapshot, endpoint).await?;
         ctx.asked.clone_from(&request.scan.model);
         caller.check_model(&request.scan.model)?;
@@ -384,6 +384,8 @@ impl HttpServerApp for Pipeline {
     ) -> Option<ReusedHttpStream> {
         let snapshot = self.shared.snapshot.load_full();
         self.read_head(&mut session, &snapshot).await?;
+        // The flag comes along from the request before; on, it would hide a client that leaves.
+        session.set_pipelining_enabled(false);
         if *shutdown.borrow() {
             session.set_keepalive(None);
         }

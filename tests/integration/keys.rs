@@ -65,7 +65,7 @@ async fn without_keys_it_is_open_and_says_so() {
 #[tokio::test]
 async fn a_key_has_its_models_its_rate_and_its_places() {
     let (key, hash) = made("bob");
-    let limits = "models: ['llama3.2*'], requests_per_minute: 2, max_concurrent: 1";
+    let limits = "models: ['llama3.2*'], requests_per_minute: 3, max_concurrent: 1";
     let config = format!("keys: [{{ name: bob, hash: \"{hash}\", {limits} }}]");
     let settings =
         Settings { first_token: std::time::Duration::from_millis(400), ..Settings::default() };
@@ -100,7 +100,10 @@ async fn a_key_has_its_models_its_rate_and_its_places() {
     assert!(busy.text().contains("at one time") && busy.header("retry-after").is_some());
     assert_eq!(first.response().await.status, 200);
     let over = with_key(&gateway, &header).await;
-    assert_eq!(over.status, 429, "the refused model and the first request were this minute's two");
+    assert_eq!(
+        over.status, 429,
+        "the refused model, the list and the first request were this minute's three"
+    );
     let wait: u64 = over.header("retry-after").expect("a wait").parse().expect("seconds");
     assert!((1..=30).contains(&wait), "{wait}");
 }

@@ -42,9 +42,13 @@ async fn after_sending_more_than_one_request() {
     let settings = Settings { first_token: Duration::from_secs(60), ..Settings::default() };
     let (gateway, simulator) = pair(settings, "").await;
     let mut connection = Connection::open(gateway.data).await;
+    // Also on a connection that has served a request before.
+    connection.send("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    assert_eq!(connection.response().await.status, 200);
     connection.post(CHAT, chat("")).await;
     simulator.recorder().until(|recorder| recorder.started() == 1).await;
-    connection.post(CHAT, chat("")).await;
+    connection.send("\r\n").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     drop(connection);
     aborted(&simulator, 1).await;
 }

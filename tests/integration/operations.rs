@@ -251,6 +251,45 @@ async fn tls_serves_http_1_and_2_and_takes_a_new_certificate_on_reload() {
 }
 
 #[tokio::test]
+async fn an_upstream_behind_tls_is_trusted_by_the_systems_roots_only() {
+    let simulator = simulator(Settings::default()).await;
+    let dir = tempfile::TempDir::new().expect("a directory");
+    Authority::issue(dir.path());
+    let files = sluicegate::config::raw::Tls {
+        cert: dir.path().join("cert.pem").display().to_string(),
+        key: dir.path().join("key.pem").display().to_string(),
+    };
+    let acceptor = sluicegate::listener::tls::Certificate::load(&files)
+        .expect("loaded")
+        .acceptor()
+        .expect("made");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    let target = simulator.address();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut plain = tokio::net::TcpStream::connect(target).await.expect("connects");
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut plain).await;
+            });
+        }
+    });
+    let config =
+        format!("upstreams:\n  host: {{ url: \"https://localhost:{port}\", kind: ollama }}\n");
+    let trusting = Gateway::start_with(BIN, &config, &[("SSL_CERT_FILE", &files.cert)]);
+    for body in [chat(""), chat(r#""stream":true"#)] {
+        let answer = post(trusting.data, CHAT, body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let strict = Gateway::start(BIN, &config);
+    let answer = post(strict.data, CHAT, chat("")).await;
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().contains("certificate"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn http_2_without_tls_is_off_unless_asked_for() {
     let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let (gateway, _simulator) = pair(Settings::default(), "").await;

@@ -104,9 +104,10 @@ pub struct Limits {
     /// How long a connection may take to send a request's header, and may idle between requests.
     /// Default `60s`.
     pub header_timeout: Period,
-    /// Longest pause while a request's body is read. Default `30s`.
+    /// Longest pause while a request's body is read; on average it must come at 8 KiB/s. Default
+    /// `30s`.
     pub body_timeout: Period,
-    /// Longest a client may refuse to take response bytes. Default `60s`.
+    /// Longest time for a client to take one part of an answer, 256 KiB at most. Default `60s`.
     pub write_timeout: Period,
 }
 
@@ -190,8 +191,8 @@ pub struct RawUpstream {
 pub struct Timeouts {
     /// Opening a connection, TLS included. Default `1s`.
     pub connect: Period,
-    /// From sending the request to the first byte of the answer: queueing and model load happen in
-    /// it. Default `300s`.
+    /// From sending the request to the first content of a stream: queueing and model load happen in
+    /// it. An answer that is no stream comes when it is ready and has `total` only. Default `300s`.
     pub first_byte: Period,
     /// Longest pause inside an answer. Default `60s`.
     pub idle: Period,

@@ -30,7 +30,7 @@ const GATHER: usize = 16 * 1024;
 /// Room for a chunk's size and end, or for a small head, in bytes.
 const FRAMING: usize = 512;
 /// Longest a new connection may say nothing.
-const MAX_SILENCE: Duration = Duration::from_secs(60);
+const MAX_SILENCE: Duration = Duration::from_secs(300);
 /// A buffer that grew beyond this is not kept over an idle stream.
 const KEEP: usize = 4 * 1024;
 
@@ -47,6 +47,8 @@ pub struct ClientStream {
     gathered: BytesMut,
     /// Bytes were read since the last were written.
     unanswered: bool,
+    /// Bytes read so far.
+    heard: usize,
     /// Runs until the first bytes come; pingora waits for an HTTP/2 preface without a limit.
     silence: Option<Pin<Box<Sleep>>>,
     socket: Arc<SocketDigest>,
@@ -73,7 +75,15 @@ impl ClientStream {
 
     fn new(transport: Transport, socket: Arc<SocketDigest>, alpn: Option<ALPN>) -> Self {
         let silence = Some(Box::pin(sleep(MAX_SILENCE)));
-        Self { transport, gathered: BytesMut::new(), unanswered: false, silence, socket, alpn }
+        Self {
+            transport,
+            gathered: BytesMut::new(),
+            unanswered: false,
+            heard: 0,
+            silence,
+            socket,
+            alpn,
+        }
     }
 
     /// Whether the client has sent something and got nothing since.
@@ -155,8 +165,13 @@ impl AsyncRead for ClientStream {
             }
             (Poll::Pending, None) => Poll::Pending,
             (Poll::Ready(read), _) => {
-                this.silence = None;
-                this.unanswered |= buf.filled().len() > before;
+                let count = buf.filled().len() - before;
+                this.heard = this.heard.saturating_add(count);
+                let enough = if this.alpn.is_some() { H2_PREFACE.len() } else { 1 };
+                if this.heard >= enough || count == 0 {
+                    this.silence = None;
+                }
+                this.unanswered |= count > 0;
                 Poll::Ready(read)
             }
         }

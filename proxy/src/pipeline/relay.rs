@@ -206,6 +206,10 @@ impl StreamRelay<'_> {
             match next {
                 Next::Part(Some(Ok(part))) => {
                     heard = Instant::now();
+                    // The timer is not looked at while data is always there.
+                    if let Some(failure) = self.overdue(heard, heard) {
+                        return self.broke_off(session, &failure.to_string()).await;
+                    }
                     self.stream.take_in(part);
                     if !self.stream.held.is_empty() {
                         told = heard;
@@ -285,13 +289,14 @@ impl StreamRelay<'_> {
     ) -> Result<Option<String>, Stop> {
         let rest = self.stream.splitter.rest();
         let watch = &mut self.stream.watch;
-        if watch.is_complete() || watch.error.is_some() {
+        let inside = self.stream.splitter.inside_pieces();
+        if (watch.is_complete() && !inside) || watch.error.is_some() {
             downstream::part(session, rest).await?;
             downstream::end(session).await?;
             return Ok(watch.error.take());
         }
         // A fragment is dropped where it was held; what went out of it in pieces is closed off.
-        let close = match (self.stream.splitter.inside_pieces(), self.stream.splitter.framing()) {
+        let close = match (inside, self.stream.splitter.framing()) {
             (false, _) => "",
             (true, Framing::Sse) => "\n\n",
             (true, Framing::Lines) => "\n",

@@ -117,6 +117,8 @@ pub async fn read(
     if expects_continue(session) && session.write_continue_response().await.is_err() {
         return Err(ReadError::ClientGone);
     }
+    // pingora's own limit to a read would come first, and without a 408.
+    session.set_read_timeout(None);
     let pause = limits.body_timeout.0;
     let started = Instant::now();
     let mut collected = Collected::new(announced);

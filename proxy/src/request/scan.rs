@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Where a field's value stands in the body.
@@ -123,9 +123,6 @@ impl<'a> Found<'a> {
             return Err(ScanError::LongModel);
         }
         let chosen = text(last)?;
-        if before.len() >= MAX_MODELS {
-            return Err(ScanError::AmbiguousModel);
-        }
         for raw in before {
             if raw.get().len() > MAX_MODEL || text(raw)? != chosen {
                 return Err(ScanError::AmbiguousModel);
@@ -154,6 +151,9 @@ impl<'a> Visitor<'a> for Fields<'_, 'a> {
         while let Some(Key(name)) = map.next_key()? {
             let found = &mut *self.found;
             match name {
+                Name::Model if found.models.len() >= MAX_MODELS => {
+                    return Err(A::Error::custom("`model` is given too often"));
+                }
                 Name::Model => found.models.push(map.next_value()?),
                 Name::Stream => found.stream = Some(map.next_value()?),
                 Name::StreamOptions => found.stream_options = Some(map.next_value()?),

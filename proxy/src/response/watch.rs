@@ -84,6 +84,8 @@ pub struct Watch {
     pub content: bool,
     /// The answer is finished: every choice's `finish_reason`, or a final event.
     pub finished: bool,
+    /// There are several choices: which of them are open is not kept, so only `[DONE]` ends them.
+    several: bool,
     /// Nothing more is to come: `[DONE]` or a final event.
     pub done: bool,
     /// The upstream itself reported an error inside the stream.
@@ -107,6 +109,7 @@ impl Watch {
             hide_usage,
             content: false,
             finished: false,
+            several: false,
             done: false,
             error: None,
             usage: None,
@@ -116,7 +119,7 @@ impl Watch {
     /// Whether the stream may end here.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.done || self.finished
+        self.done || (self.finished && !self.several)
     }
 
     /// Looks at a whole unit.
@@ -155,7 +158,11 @@ impl Watch {
         self.content = true;
         let ends = match self.grammar {
             Grammar::Native => DONE.find_iter(piece).any(|at| is_true(&piece[at + 6..])),
-            Grammar::Responses => first && piece.starts_with(b"event: response.completed"),
+            Grammar::Responses => {
+                first
+                    && (piece.starts_with(b"event: response.completed")
+                        || piece.starts_with(b"event: response.incomplete"))
+            }
             Grammar::Chunks | Grammar::Messages => false,
         };
         self.finished |= ends;
@@ -174,6 +181,7 @@ impl Watch {
         let mut reasons = FINISH.find_iter(data).map(|at| is_set(&data[at + 15..])).peekable();
         if reasons.peek().is_some() {
             self.finished = reasons.any(|set| set);
+            self.several |= self.finished && is_of_several(data);
         }
         let with_usage = USAGE.find(data).is_some();
         if self.content && !with_usage {
@@ -306,6 +314,13 @@ impl Watch {
             Grammar::Native => format!("{body}\n"),
         })
     }
+}
+
+/// Whether a chunk shows that its stream has more than one choice.
+fn is_of_several(data: &[u8]) -> bool {
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return false };
+    let choices = chunk.choices.unwrap_or_default();
+    choices.len() > 1 || choices.iter().any(|choice| choice.index.unwrap_or(0) > 0)
 }
 
 /// After a key: whether its value is a string with something in it.

@@ -1,10 +1,12 @@
 //! The control thread: signals, probes, reloads, and the orderly end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use super::reload::Watched;
@@ -47,7 +49,7 @@ pub(super) fn run(server: Server) -> Result<(), String> {
 async fn supervise(server: Server) -> Result<(), String> {
     let mut signals = Signals::listen().map_err(|cause| cause.to_string())?;
     let pool: Arc<Pool> = Arc::default();
-    start_admin(&server)?;
+    let admin = start_admin(&server)?;
     report::addresses(&server);
     tokio::spawn(probe_tripped(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(upkeep(server.metrics.clone()));
@@ -56,23 +58,22 @@ async fn supervise(server: Server) -> Result<(), String> {
         tracing::warn!(%cause, "the process before this one could not be told to stop");
     }
     let mut watched = Watched::new(&server);
+    let successor = Successor::default();
     let mut files = interval(FILE_TICK);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.hang_up.recv() => watched.reload(&server),
-            _ = signals.quit.recv() => match server.sockets.start_successor() {
-                Ok(child) => {
-                    tracing::info!(pid = child.id(), "successor started; this process serves until it is ready");
-                    reap(child);
-                }
-                Err(cause) => tracing::error!(%cause, "no successor could be started"),
-            },
+            _ = signals.quit.recv() => successor.start(&server),
             _ = files.tick() => if watched.changed() {
                 watched.reload(&server);
             },
         }
+    }
+    if successor.is_running() {
+        // It answers for this gateway now; of two answers on one socket, one would be wrong.
+        admin.send_replace(true);
     }
     drain(server, signals).await;
     Ok(())
@@ -89,7 +90,9 @@ impl Signals {
     }
 }
 
-fn start_admin(server: &Server) -> Result<(), String> {
+/// Starts the admin listener; it goes on during a drain, to be asked how it goes, unless it is
+/// stopped through what is returned.
+fn start_admin(server: &Server) -> Result<watch::Sender<bool>, String> {
     let listener = server.sockets.admin.try_clone().map_err(|cause| cause.to_string())?;
     let listener =
         tokio::net::TcpListener::from_std(listener).map_err(|cause| cause.to_string())?;
@@ -97,24 +100,48 @@ fn start_admin(server: &Server) -> Result<(), String> {
     connections.set_limit(ADMIN_CONNECTIONS);
     let status = Status::new(&server.shared, &server.metrics, server.stop.subscribe());
     let app = Arc::new(Admin::new(Arc::new(status)));
-    // The admin listener goes on during a drain, to be asked how it goes.
-    let (never, shutdown) = tokio::sync::watch::channel(false);
-    tokio::spawn(async move {
-        accept::run(listener, None, connections, app, shutdown).await;
-        drop(never);
-    });
-    Ok(())
+    let (stop, shutdown) = watch::channel(false);
+    tokio::spawn(accept::run(listener, None, connections, app, shutdown));
+    Ok(stop)
 }
 
-/// Waits for a successor that ends before it could take over, so that no zombie stays.
-fn reap(mut child: std::process::Child) {
-    let waiter = std::thread::Builder::new().name("successor".into());
-    let spawned = waiter.spawn(move || match child.wait() {
-        Ok(status) => tracing::error!(%status, "the successor ended; this process goes on"),
-        Err(cause) => tracing::error!(%cause, "the successor cannot be watched"),
-    });
-    if let Err(cause) = spawned {
-        tracing::error!(%cause, "the successor cannot be watched");
+/// The process that is to take over, at most one at a time.
+#[derive(Default)]
+struct Successor {
+    running: Arc<AtomicBool>,
+}
+
+impl Successor {
+    fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Starts one, and waits on a thread of its own for it to end before it could take over.
+    fn start(&self, server: &Server) {
+        if self.is_running() {
+            return tracing::warn!("a successor is starting already");
+        }
+        let mut child = match server.sockets.start_successor() {
+            Ok(child) => child,
+            Err(cause) => return tracing::error!(%cause, "no successor could be started"),
+        };
+        tracing::info!(
+            pid = child.id(),
+            "successor started; this process serves until it is ready"
+        );
+        self.running.store(true, Ordering::Release);
+        let running = Arc::clone(&self.running);
+        let waiter = std::thread::Builder::new().name("successor".into());
+        let spawned = waiter.spawn(move || {
+            match child.wait() {
+                Ok(status) => tracing::error!(%status, "the successor ended; this process goes on"),
+                Err(cause) => tracing::error!(%cause, "the successor cannot be watched"),
+            }
+            running.store(false, Ordering::Release);
+        });
+        if let Err(cause) = spawned {
+            tracing::error!(%cause, "the successor cannot be watched");
+        }
     }
 }
 

@@ -24,6 +24,14 @@ fn stamp(path: &PathBuf) -> Stamp {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
+/// The configuration file and the certificate's files it names.
+fn paths(server: &Server) -> Vec<PathBuf> {
+    let snapshot = server.shared.snapshot.load();
+    let tls = snapshot.config.tls.as_ref();
+    let certificate = tls.into_iter().flat_map(|tls| [&tls.cert, &tls.key]).map(PathBuf::from);
+    server.file.iter().cloned().chain(certificate).collect()
+}
+
 impl Watched {
     pub(super) fn new(server: &Server) -> Self {
         let mut watched = Self { files: Vec::new() };
@@ -31,17 +39,17 @@ impl Watched {
         watched
     }
 
-    /// The configuration file and the certificate's files it names.
     fn list(&mut self, server: &Server) {
-        let snapshot = server.shared.snapshot.load();
-        let tls = snapshot.config.tls.as_ref();
-        let files = server
-            .file
-            .iter()
-            .cloned()
-            .chain(tls.map(|tls| PathBuf::from(&tls.cert)))
-            .chain(tls.map(|tls| PathBuf::from(&tls.key)));
-        self.files = files.map(|path| (path.clone(), stamp(&path))).collect();
+        self.files = paths(server).into_iter().map(|path| (path.clone(), stamp(&path))).collect();
+    }
+
+    /// Takes on the files that the configuration names since this reload.
+    fn add_new(&mut self, server: &Server) {
+        for path in paths(server) {
+            if !self.files.iter().any(|(known, _)| *known == path) {
+                self.files.push((path.clone(), stamp(&path)));
+            }
+        }
     }
 
     /// Whether any file is another than when last looked at. A file that is gone for the moment,
@@ -58,6 +66,7 @@ impl Watched {
         self.list(server);
         let result = match reload(server) {
             Ok(()) => {
+                self.add_new(server);
                 tracing::info!("configuration reloaded");
                 "ok"
             }

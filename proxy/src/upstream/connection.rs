@@ -15,6 +15,10 @@ use tokio::time::Instant;
 
 use super::io::Io;
 
+/// The most a connection reads at once, and the largest head of an answer, in bytes. hyper lets a
+/// buffer grow to 400 KiB under a burst and keeps it, which a thousand open streams would feel.
+const MAX_BUFFER: usize = 16 * 1024;
+
 /// A connection and, while an exchange is running, its owner's only handle to it.
 #[derive(Debug)]
 pub struct Connection {
@@ -30,7 +34,9 @@ pub struct Connection {
 impl Connection {
     /// Starts HTTP/1.1 on a fresh stream.
     pub async fn start(io: Io) -> hyper::Result<Box<Self>> {
-        let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(io)).await?;
+        let mut settings = http1::Builder::new();
+        settings.max_buf_size(MAX_BUFFER);
+        let (sender, driver) = settings.handshake(TokioIo::new(io)).await?;
         let idle_since = Instant::now();
         Ok(Box::new(Self { sender, driver, finished: false, reused: false, idle_since }))
     }

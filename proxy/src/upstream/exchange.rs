@@ -218,7 +218,11 @@ impl Reply {
         idle: Duration,
         total: Instant,
     ) -> Option<Result<Bytes, Failure>> {
-        let stalled = Instant::now() + idle;
+        let now = Instant::now();
+        if now >= total {
+            return Some(Err(Failure::TotalTimeout));
+        }
+        let stalled = now + idle;
         match timeout_at(stalled.min(total), self.data(most)).await {
             Ok(part) => part,
             Err(_) if total <= stalled => Some(Err(Failure::TotalTimeout)),

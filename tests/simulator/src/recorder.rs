@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// Longest wait for something to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -86,15 +91,18 @@ impl Recorder {
         self.connections.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Waits until `holds` is true of the recorder.
+    /// Waits until `holds` is true of the recorder, which must be in reasonable time.
     pub async fn until(&self, holds: impl Fn(&Recorder) -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            if holds(self) {
-                return;
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                if holds(self) {
+                    return;
+                }
+                changed.await;
             }
-            changed.await;
-        }
+        };
+        assert!(timeout(PATIENCE, wait).await.is_ok(), "never came true of {self:?}");
     }
 
     pub(crate) fn start(self: &Arc<Self>, request: Received) -> Running {

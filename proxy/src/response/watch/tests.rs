@@ -59,6 +59,11 @@ fn of_two_choices_both_must_finish() {
     let second = r#"{"choices":[{"index":1,"delta":{"content":"x"},"finish_reason":null}]}"#;
     let (watch, _) = chunks(true, &[TEXT, FINISH_CHUNK, second]);
     assert!(!watch.is_complete());
+    let second_done = r#"{"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}"#;
+    let (watch, _) = chunks(true, &[TEXT, second_done]);
+    assert!(!watch.is_complete(), "the first goes on");
+    let (watch, _) = chunks(true, &[TEXT, second_done, FINISH_CHUNK, "[DONE]"]);
+    assert!(watch.is_complete());
     let (watch, _) =
         chunks(true, &[r#"{"choices":[{"delta":{"content":""},"finish_reason":""}]}"#]);
     assert!(!watch.is_complete() && !watch.content, "an empty reason is none");
