@@ -1,4 +1,7 @@
 # Every target does the set-up it needs and says what it installs.
+# One build for all: with fewer packages cargo would choose other features and build anew.
+BUILD = cargo build --release --workspace
+
 .PHONY: help run demo test bench fmt lint
 
 help:
@@ -10,11 +13,12 @@ help:
 
 run:
 	@sh tests/setup.sh build
-	cargo run --release -- serve $(if $(CONFIG),--config $(CONFIG))
+	$(BUILD)
+	target/release/sluicegate serve $(if $(CONFIG),--config $(CONFIG))
 
 demo:
 	@sh tests/setup.sh build
-	cargo build --release --package sluicegate --package sluicegate-simulator
+	$(BUILD)
 	@sh tests/demo.sh
 
 test:
@@ -23,7 +27,7 @@ test:
 
 bench:
 	@sh tests/setup.sh bench
-	cargo build --release --package sluicegate --package sluicegate-simulator
+	$(BUILD)
 	@python3 benches/harness/run.py $(ARGS)
 
 fmt:

@@ -220,7 +220,7 @@ def main():
     parser.add_argument("--no-save", action="store_true")
     arguments = parser.parse_args()
     wanted = [name for name in SCENARIOS if not arguments.only or name in arguments.only.split(",")]
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--package", "sluicegate-load"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet", "--release", "--workspace"], cwd=ROOT, check=True)
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-bench-"))
     running = []
     try:

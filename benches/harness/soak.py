@@ -17,7 +17,7 @@ def main():
     parser.add_argument("--parts", type=int, default=10)
     arguments = parser.parse_args()
     subprocess.run(
-        ["cargo", "build", "--quiet", "--release", "--package", "sluicegate-load", "--package", "sluicegate"],
+        ["cargo", "build", "--quiet", "--release", "--workspace"],
         cwd=ROOT,
         check=True,
     )
