@@ -59,7 +59,6 @@ enum Phase {
     },
     HalfOpen {
         in_flight: u32,
-        since: Instant,
     },
 }
 
@@ -104,7 +103,7 @@ impl Breaker {
             Phase::Open { until } => {
                 return Err(until.saturating_duration_since(Instant::now()));
             }
-            Phase::HalfOpen { in_flight, .. } if *in_flight < probes => {
+            Phase::HalfOpen { in_flight } if *in_flight < probes => {
                 *in_flight += 1;
                 true
             }
@@ -126,11 +125,10 @@ impl Breaker {
     pub fn probed(&self, answered: bool) {
         let mut inner = self.inner.lock();
         if let Phase::Open { .. } = inner.phase {
-            let now = Instant::now();
             inner.phase = if answered {
-                Phase::HalfOpen { in_flight: 0, since: now }
+                Phase::HalfOpen { in_flight: 0 }
             } else {
-                Phase::Open { until: now + inner.config.open_for.0 }
+                Phase::Open { until: Instant::now() + inner.config.open_for.0 }
             };
         }
     }
@@ -167,17 +165,8 @@ impl Breaker {
     }
 
     fn released(&self) {
-        if let Phase::HalfOpen { in_flight, .. } = &mut self.inner.lock().phase {
+        if let Phase::HalfOpen { in_flight } = &mut self.inner.lock().phase {
             *in_flight = in_flight.saturating_sub(1);
-        }
-    }
-
-    /// How long the breaker has been half-open, for status pages.
-    #[must_use]
-    pub fn half_open_for(&self) -> Option<Duration> {
-        match self.inner.lock().phase {
-            Phase::HalfOpen { since, .. } => Some(since.elapsed()),
-            Phase::Closed { .. } | Phase::Open { .. } => None,
         }
     }
 }

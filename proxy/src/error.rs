@@ -1,5 +1,4 @@
-//! Every error a client can be sent, and the one map from its kind to status, type, code and log
-//! level. Whoever notices a problem names its [`Kind`]; nobody else decides what it looks like on
+//! Every error a client can be sent, and the one map from its kind to status, type and code. Whoever notices a problem names its [`Kind`]; nobody else decides what it looks like on
 //! the wire.
 
 use std::borrow::Cow;
@@ -84,32 +83,6 @@ impl Kind {
             Kind::Overloaded => "overloaded",
             Kind::GatewayTimeout => "upstream_timeout",
             Kind::Internal => "internal_error",
-        }
-    }
-
-    /// OpenAI's `error.type`.
-    #[must_use]
-    pub fn openai_type(self) -> &'static str {
-        openai_type(self.status())
-    }
-
-    /// The level at which the access log's companion line is written.
-    #[must_use]
-    pub fn level(self) -> tracing::Level {
-        match self {
-            Kind::Internal => tracing::Level::ERROR,
-            Kind::BadGateway | Kind::GatewayTimeout | Kind::Overloaded => tracing::Level::WARN,
-            Kind::InvalidRequest
-            | Kind::InvalidJson
-            | Kind::Unauthorized
-            | Kind::Forbidden
-            | Kind::UnknownPath
-            | Kind::ModelNotFound
-            | Kind::MethodNotAllowed
-            | Kind::RequestTimeout
-            | Kind::BodyTooLarge
-            | Kind::UnsupportedEncoding
-            | Kind::RateLimited => tracing::Level::DEBUG,
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::request::body::{self, ReadError};
 use crate::request::cors;
 use crate::request::endpoint::{Endpoint, dialect_of};
 use crate::response::downstream::{self, ClientGone, Head};
+use crate::response::sse::Framing;
 use crate::response::watch::Grammar;
 use crate::router::{self, Plan};
 use crate::telemetry::{Outcome, Registry};
@@ -296,7 +297,7 @@ impl Pipeline {
         plan: &Plan,
         ctx: &mut Ctx,
     ) -> Result<Answer, Stop> {
-        let sse = Grammar::of(request.endpoint.path()).content_type() == "text/event-stream";
+        let sse = Grammar::of(request.endpoint.path()).framing() == Framing::Sse;
         let comments = plan.wait_comments.filter(|_| request.streaming && sse);
         let mut next = comments.map(|wait| ctx.started + wait);
         let mut waiting_head = comments.map(|_| {
@@ -334,7 +335,8 @@ impl Pipeline {
         ctx.phase = ctx.progress.phase;
         match result {
             Err(Stop::Refused(error)) if ctx.committed => {
-                self.fail_committed(session, request, &error).await?;
+                let code = error.kind.code();
+                relay::fail_committed(session, request.endpoint, &error.message, code).await?;
                 Err(Stop::Cut(error.message.into_owned()))
             }
             other => other,

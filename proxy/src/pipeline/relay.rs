@@ -17,8 +17,6 @@ use super::state::Snapshot;
 use super::{Pipeline, Stop};
 use crate::breaker::Pass;
 use crate::config::raw::Timeouts;
-use crate::error::Error;
-use crate::request::Request;
 use crate::request::endpoint::Endpoint;
 use crate::request::headers::is_hop_by_hop;
 use crate::response::downstream::{self, Head};
@@ -67,9 +65,7 @@ impl Pipeline {
             Begin::Whole(body) | Begin::Partial(body) if ctx.committed => {
                 pass.success();
                 let message = error_text(&body, reply.status);
-                let watch = Watch::new(Grammar::of(endpoint.path()), false);
-                downstream::part(session, watch.failure(&message, "upstream_failed")).await?;
-                downstream::end(session).await?;
+                fail_committed(session, endpoint, &message, "upstream_failed").await?;
                 Err(Stop::Cut(message))
             }
             Begin::Whole(body) => {
@@ -101,18 +97,18 @@ impl Pipeline {
             }
         }
     }
+}
 
-    /// Ends a stream that was committed while waiting and for which no answer was found.
-    pub(super) async fn fail_committed(
-        &self,
-        session: &mut ServerSession,
-        request: &Request,
-        error: &Error,
-    ) -> Result<(), Stop> {
-        let watch = Watch::new(Grammar::of(request.endpoint.path()), false);
-        downstream::part(session, watch.failure(&error.message, error.kind.code())).await?;
-        Ok(downstream::end(session).await?)
-    }
+/// Ends a stream that was committed while waiting and for which no answer was found.
+pub(super) async fn fail_committed(
+    session: &mut ServerSession,
+    endpoint: Endpoint,
+    message: &str,
+    code: &str,
+) -> Result<(), Stop> {
+    let watch = Watch::new(Grammar::of(endpoint.path()), false);
+    downstream::part(session, watch.failure(message, code)).await?;
+    Ok(downstream::end(session).await?)
 }
 
 /// Passes a large answer on as it comes. A client cannot be told of a failure in the middle but by

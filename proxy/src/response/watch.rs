@@ -52,15 +52,6 @@ impl Grammar {
             Grammar::Native => Framing::Lines,
         }
     }
-
-    /// The content type of the stream.
-    #[must_use]
-    pub fn content_type(self) -> &'static str {
-        match self.framing() {
-            Framing::Sse => "text/event-stream",
-            Framing::Lines => "application/x-ndjson",
-        }
-    }
 }
 
 /// What to do with a unit.

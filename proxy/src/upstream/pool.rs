@@ -56,10 +56,4 @@ impl Pool {
         }
         idle.retain(|_, kept| !kept.is_empty());
     }
-
-    /// Idle connections now.
-    #[must_use]
-    pub fn idle(&self) -> usize {
-        self.idle.lock().values().map(Vec::len).sum()
-    }
 }
