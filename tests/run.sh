@@ -11,6 +11,11 @@ export SLUICEGATE_PYTHON SLUICEGATE_NODE MODULES
 
 cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings
+(cd plugins && cargo fmt --all --check)
+# Plugins are a workspace of their own, tested natively: they need no gateway for that.
+PLUGINS="--manifest-path plugins/Cargo.toml --target-dir target/plugins"
+cargo clippy $PLUGINS --all-targets -- -D warnings
+cargo test --quiet $PLUGINS
 cargo test --workspace
 # A while of fuzzing; longer by hand: cargo run -p sluicegate-fuzz -- 600
 cargo run --quiet --package sluicegate-fuzz -- 5

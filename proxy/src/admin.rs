@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::config::units::Secret;
 use crate::error::{Dialect, Error, Kind};
+use crate::plugin::record::Decision;
 use crate::response::downstream::{self, Head};
 
 /// How long a request's head may take.
@@ -68,6 +69,8 @@ pub trait Source: Send + Sync {
     fn readiness(&self) -> Readiness;
     /// Every upstream.
     fn upstreams(&self) -> Vec<UpstreamStatus>;
+    /// What plugins decided about a request, if it was one of the last.
+    fn decision(&self, id: &str) -> Option<Arc<Decision>>;
     /// The token asked for.
     fn token(&self) -> Option<Secret>;
 }
@@ -105,9 +108,21 @@ impl Admin {
             }
             "/metrics" => Ok(page(StatusCode::OK, METRICS_TYPE, self.source.metrics())),
             "/api/upstreams" => json(StatusCode::OK, &self.source.upstreams()),
-            _ => {
+            _ => self.named(path),
+        }
+    }
+
+    fn named(&self, path: &str) -> Result<(Head, Bytes), Error> {
+        let Some(id) = path.strip_prefix("/api/decisions/") else {
+            let message = "the admin listener has /metrics, /healthz, /readyz, /api/upstreams and \
+                           /api/decisions/{request-id}";
+            return Err(Error::new(Kind::UnknownPath, message));
+        };
+        match self.source.decision(id) {
+            Some(decision) => json(StatusCode::OK, &*decision),
+            None => {
                 let message =
-                    "the admin listener has /metrics, /healthz, /readyz and /api/upstreams";
+                    "no request of this id met a plugin lately; the id is in `x-request-id`";
                 Err(Error::new(Kind::UnknownPath, message))
             }
         }

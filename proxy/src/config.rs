@@ -4,19 +4,21 @@
 
 pub mod glob;
 pub mod load;
+pub mod plugins;
 pub mod raw;
 pub mod units;
 mod validate;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Uri;
 
 pub use self::load::ConfigError;
 use self::load::Source;
+pub use self::plugins::PluginConfig;
 use self::raw::{BreakerConfig, Limits, LogFormat, Queue, Raw, Timeouts, Tls, UpstreamKind};
 use self::units::Secret;
 
@@ -55,6 +57,10 @@ pub struct Config {
     pub queue: Queue,
     /// Breaker settings.
     pub breaker: BreakerConfig,
+    /// WASM plugins.
+    pub plugins: Vec<PluginConfig>,
+    /// Where compiled plugins are kept; none takes the user's cache directory.
+    pub plugin_cache: Option<PathBuf>,
     /// API keys; empty means open to all.
     pub keys: Vec<KeyConfig>,
 }
@@ -74,6 +80,8 @@ pub struct UpstreamConfig {
     pub api_key: Option<Secret>,
     /// Requests sent to it at one time.
     pub max_concurrent: usize,
+    /// VRAM that models may take there, in bytes, as declared.
+    pub vram: Option<u64>,
     /// Deadlines.
     pub timeouts: Timeouts,
 }
@@ -89,6 +97,10 @@ pub struct RouteConfig {
     pub fallback: Vec<TargetConfig>,
     /// See [`raw::RawRoute::wait_comments`].
     pub wait_comments: Option<Duration>,
+    /// Its plugins: indexes into [`Config::plugins`].
+    pub plugins: Vec<usize>,
+    /// Whether plugins may send text to a stream that waits.
+    pub waiting_text: bool,
 }
 
 /// A validated target.

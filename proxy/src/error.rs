@@ -143,6 +143,8 @@ pub struct Error {
     pub close: bool,
     /// Upstreams worked on it already: trying again would only multiply their load.
     pub hopeless: bool,
+    /// A status and code of a plugin's choice.
+    pub custom: Option<Box<(StatusCode, String)>>,
 }
 
 impl Error {
@@ -157,7 +159,27 @@ impl Error {
             allow: None,
             close: false,
             hopeless: false,
+            custom: None,
         }
+    }
+
+    /// Gives it a status and code of its own. A status that is none leaves it as it is.
+    #[must_use]
+    pub fn custom(mut self, status: u16, code: String) -> Self {
+        self.custom = StatusCode::from_u16(status).ok().map(|status| Box::new((status, code)));
+        self
+    }
+
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.custom.as_ref().map_or_else(|| self.kind.status(), |custom| custom.0)
+    }
+
+    /// OpenAI's `error.code`, which programs match on.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.custom.as_ref().map_or_else(|| self.kind.code(), |custom| custom.1.as_str())
     }
 
     /// Names the request field at fault.
@@ -191,8 +213,7 @@ impl Error {
     /// The body in the caller's own protocol.
     #[must_use]
     pub fn body(&self, dialect: Dialect) -> Bytes {
-        let code = Some(self.kind.code());
-        render(dialect, self.kind.status(), &self.message, self.param, code)
+        render(dialect, self.status(), &self.message, self.param, Some(self.code()))
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! - [`listener`]: sockets, TLS, the limit on connections
 //! - [`request`]: bytes → endpoint, caller, body, the fields that matter
+//! - [`plugin`]: WASM plugins on the way: route, rewrite, cache policy, answers
 //! - [`router`]: model name → targets
 //! - [`admission`]: a place at an upstream, or a bounded wait for one
 //! - [`breaker`]: whether an upstream is worth asking
@@ -29,6 +30,7 @@ pub mod listener;
 pub mod ollama;
 pub mod openai;
 pub mod pipeline;
+pub mod plugin;
 pub mod request;
 pub mod response;
 pub mod router;

@@ -26,6 +26,30 @@ pub struct ModelName {
     pub name: String,
 }
 
+/// `GET /api/ps`, as far as the gateway acts on it.
+#[derive(Debug, Deserialize)]
+pub struct LoadedModels {
+    /// The models; null when there are none.
+    pub models: Option<Vec<Loaded>>,
+}
+
+/// A model in memory.
+#[derive(Debug, Deserialize)]
+pub struct Loaded {
+    /// Full name with its tag.
+    #[serde(default)]
+    pub name: String,
+    /// Bytes it takes in all.
+    #[serde(default)]
+    pub size: u64,
+    /// Bytes of these that are on GPUs.
+    #[serde(default)]
+    pub size_vram: u64,
+    /// Tokens of context it was loaded with.
+    #[serde(default)]
+    pub context_length: Option<u64>,
+}
+
 /// `GET /api/version`.
 #[derive(Debug, Deserialize)]
 pub struct Version {

@@ -11,6 +11,7 @@ pub mod attempt;
 pub mod ctx;
 pub mod local;
 pub mod obtain;
+pub mod plugins;
 pub mod relay;
 pub mod state;
 
@@ -30,6 +31,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::ctx::{Ctx, Headers, Phase};
 use self::obtain::Answer;
+use self::plugins::{Passed, check_moved};
 use self::state::{Shared, Snapshot};
 use crate::error::{Error, Kind};
 use crate::listener::stream::ClientStream;
@@ -161,6 +163,9 @@ impl Pipeline {
             self.registry.record(record);
             self.shared.log.write(record);
         });
+        if let Some(decision) = ctx.decision() {
+            self.shared.decisions.add(decision);
+        }
         reusable
     }
 
@@ -204,10 +209,24 @@ impl Pipeline {
             let (head, body) = self.local(session, snapshot, endpoint, &caller).await?;
             return self.finish_local(session, ctx, head, body).await;
         }
-        let request = self.read_request(session, snapshot, endpoint).await?;
+        let mut request = self.read_request(session, snapshot, endpoint).await?;
         ctx.asked.clone_from(&request.scan.model);
         caller.check_model(&request.scan.model)?;
-        let plan = self.plan(session, snapshot, &request, ctx).await?;
+        let mut plan = self.plan(session, snapshot, &request, ctx).await?;
+        if let Some(chain) = snapshot.chain(&plan) {
+            let both = (&mut request, &mut plan);
+            let passed = Box::pin(self.pass_plugins(session, snapshot, chain, both, ctx)).await?;
+            match passed {
+                Passed::Answered(text) => {
+                    return self.answer_directly(session, &request, &text, ctx).await;
+                }
+                Passed::On { model: Some(model) } => {
+                    check_moved(&caller, &model)?;
+                    plan = self.plan_for(session, snapshot, &model, &request, ctx).await?;
+                }
+                Passed::On { model: None } => {}
+            }
+        }
         // Boxed: its state would otherwise be kept, unused, for as long as the answer streams.
         let search = Box::pin(self.await_answer(session, snapshot, &request, &plan, ctx));
         let answer = search.await?;
@@ -247,7 +266,19 @@ impl Pipeline {
         request: &Request,
         ctx: &mut Ctx,
     ) -> Result<Plan, Stop> {
-        let model = request.scan.model.as_str();
+        let plan = self.plan_for(session, snapshot, &request.scan.model, request, ctx).await?;
+        ctx.reason = HeaderValue::from_static(plan.reason);
+        Ok(plan)
+    }
+
+    async fn plan_for(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        model: &str,
+        request: &Request,
+        ctx: &mut Ctx,
+    ) -> Result<Plan, Stop> {
         let native = request.endpoint.is_native();
         let mut plan = match snapshot.table.route(model) {
             Some(plan) => plan,
@@ -271,7 +302,6 @@ impl Pipeline {
                 return Err(Error::new(Kind::ModelNotFound, message).param("model").into());
             }
         }
-        ctx.reason = plan.reason;
         Ok(plan)
     }
 
@@ -325,7 +355,8 @@ impl Pipeline {
                             downstream::begin(session, head).await?;
                             ctx.committed = true;
                         }
-                        downstream::part(session, Bytes::from_static(b": waiting\n\n")).await?;
+                        let text = self.waiting_text(plan, request, ctx).await;
+                        downstream::part(session, text).await?;
                         next = comments.map(|wait| Instant::now() + wait);
                     }
                 }
@@ -335,7 +366,7 @@ impl Pipeline {
         ctx.phase = ctx.progress.phase;
         match result {
             Err(Stop::Refused(error)) if ctx.committed => {
-                let code = error.kind.code();
+                let code = error.code();
                 relay::fail_committed(session, request.endpoint, &error.message, code).await?;
                 Err(Stop::Cut(error.message.into_owned()))
             }

@@ -35,6 +35,8 @@ pub struct Request {
     pub streaming: bool,
     /// Whether the client asked for usage in its stream.
     pub wants_usage: bool,
+    /// Whether the events of its stream are to be kept apart, because each will be looked at.
+    pub separate_events: bool,
     _reserved: Reserved,
 }
 
@@ -60,10 +62,18 @@ impl Request {
             query: if query.is_empty() { String::new() } else { format!("?{query}") },
             streaming: can_stream && scan.stream.unwrap_or(native_stream),
             wants_usage: patch::wants_usage(&body.bytes, &scan),
+            separate_events: false,
             body: body.bytes,
             scan,
             _reserved: body.reserved,
         })
+    }
+
+    /// Takes on a body made of the one it had.
+    pub fn replace_body(&mut self, body: Bytes) -> Result<(), Error> {
+        self.scan = scan::scan(&body).map_err(|cause| explain(&cause))?;
+        self.body = body;
+        Ok(())
     }
 
     /// The body for an upstream of `kind` that knows the model as `model`.

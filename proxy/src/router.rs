@@ -14,6 +14,8 @@ pub struct Target {
     pub upstream: usize,
     /// The model's name there.
     pub model: Arc<str>,
+    /// Its share in the route.
+    pub weight: u32,
 }
 
 /// Where one request may go.
@@ -27,24 +29,29 @@ pub struct Plan {
     pub wait_comments: Option<Duration>,
     /// Why, for the client: `route` or `own-name`.
     pub reason: &'static str,
+    /// The route it came from: an index into the configured ones.
+    pub route: Option<usize>,
+    /// Whether plugins may send text to a stream that waits.
+    pub waiting_text: bool,
 }
 
 /// The routes of a configuration.
 #[derive(Debug)]
 pub struct Table {
-    exact: HashMap<String, RouteConfig>,
-    globs: Vec<RouteConfig>,
+    exact: HashMap<String, (usize, RouteConfig)>,
+    globs: Vec<(usize, RouteConfig)>,
 }
 
 impl Table {
     /// Reads the routes out of `config`. Of two routes with the same name the first counts.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let (globs, named): (Vec<_>, Vec<_>) =
-            config.routes.iter().cloned().partition(|route| route.model.contains('*'));
+        let (globs, named): (Vec<_>, Vec<_>) = (0..)
+            .zip(config.routes.iter().cloned())
+            .partition(|(_, route)| route.model.contains('*'));
         let mut exact = HashMap::new();
         for route in named {
-            exact.entry(route.model.clone()).or_insert(route);
+            exact.entry(route.1.model.clone()).or_insert(route);
         }
         Self { exact, globs }
     }
@@ -57,11 +64,12 @@ impl Table {
     /// The plan of the route that serves `model`, if there is one.
     #[must_use]
     pub fn route(&self, model: &str) -> Option<Plan> {
-        let by_glob = || self.globs.iter().find(|route| glob::matches(&route.model, model));
-        let route = self.exact.get(model).or_else(by_glob)?;
+        let by_glob = || self.globs.iter().find(|(_, route)| glob::matches(&route.model, model));
+        let (index, route) = self.exact.get(model).or_else(by_glob)?;
         let resolve = |target: &TargetConfig| Target {
             upstream: target.upstream,
             model: target.model.as_deref().map_or_else(|| Arc::from(model), Arc::from),
+            weight: target.weight,
         };
         let weights: Vec<u32> = route.targets.iter().map(|target| target.weight).collect();
         let order = weighted_order(&weights, fastrand::f64);
@@ -70,6 +78,8 @@ impl Table {
             fallback: route.fallback.iter().map(resolve).collect(),
             wait_comments: route.wait_comments,
             reason: "route",
+            route: Some(*index),
+            waiting_text: route.waiting_text,
         })
     }
 }
@@ -83,7 +93,7 @@ pub fn by_own_name(model: &str, has: &[Option<bool>]) -> Option<Plan> {
         has.iter()
             .enumerate()
             .filter(|(_, known)| **known == wanted)
-            .map(|(upstream, _)| Target { upstream, model: Arc::clone(&name) })
+            .map(|(upstream, _)| Target { upstream, model: Arc::clone(&name), weight: 1 })
             .collect()
     };
     let mut targets = pick(Some(true));
@@ -95,6 +105,8 @@ pub fn by_own_name(model: &str, has: &[Option<bool>]) -> Option<Plan> {
         fallback: Vec::new(),
         wait_comments: None,
         reason: "own-name",
+        route: None,
+        waiting_text: false,
     })
 }
 
@@ -145,7 +157,7 @@ mod tests {
     fn a_target_without_a_model_keeps_the_name_asked_for() {
         let table = table("  - { model: 'x*', targets: [{ upstream: b }] }\n");
         let plan = table.route("xyz").expect("a route");
-        assert_eq!(plan.targets, [Target { upstream: 1, model: "xyz".into() }]);
+        assert_eq!(plan.targets, [Target { upstream: 1, model: "xyz".into(), weight: 1 }]);
     }
 
     #[test]

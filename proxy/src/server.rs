@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::listener::inherit::Sockets;
 use crate::listener::tls::Certificate;
 use crate::pipeline::state::{Shared, Snapshot};
+use crate::plugin::Loader;
 use crate::telemetry::{AccessLog, names};
 use crate::upstream::io::tls_config;
 
@@ -26,6 +27,7 @@ struct Server {
     shared: Arc<Shared>,
     sockets: Sockets,
     certificate: Option<Arc<Certificate>>,
+    loader: Arc<Loader>,
     metrics: PrometheusHandle,
     stop: watch::Sender<bool>,
 }
@@ -38,10 +40,12 @@ pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     config.check_exposure(data, admin).map_err(|error| error.to_string())?;
     let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
     let log = AccessLog::start(config.log_format).map_err(|cause| cause.to_string())?;
-    let snapshot = Snapshot::new(config.clone(), upstream_tls(&config)?.as_ref(), None)?;
+    let loader = Arc::new(Loader::default());
+    let plugins = loader.load(&config, &[])?;
+    let snapshot = Snapshot::new(config.clone(), upstream_tls(&config)?.as_ref(), plugins, None)?;
     let shared = Arc::new(Shared::new(snapshot, log));
     let (stop, _) = watch::channel(false);
-    let server = Server { file, shared, sockets, certificate, metrics, stop };
+    let server = Server { file, shared, sockets, certificate, loader, metrics, stop };
     worker::start(&server)?;
     control::run(server)
 }
@@ -64,6 +68,7 @@ fn start_metrics() -> Result<PrometheusHandle, String> {
         .map_err(|cause| describe(&cause))?;
     let handle = builder.install_recorder().map_err(|cause| describe(&cause))?;
     names::describe();
+    sluicegate_plugin_host::figures::describe();
     metrics::gauge!(names::BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod io;
 pub mod origin;
 pub mod pool;
+pub mod residency;
 
 pub use self::catalogue::Catalogue;
 pub use self::exchange::{Failure, Reply};

@@ -31,6 +31,8 @@ mod clients;
 mod config;
 // TLS, metrics, logs, signals.
 mod operations;
+// WASM plugins.
+mod plugins;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -5,16 +5,22 @@ use std::process::ExitCode;
 
 use super::{BAD_CONFIG, fail, print};
 use crate::config::Config;
+use crate::plugin::Loader;
 
 pub(super) fn run(file: &Path) -> ExitCode {
-    match Config::load(Some(file)) {
-        Ok(config) => print(&format!(
-            "{}: good; {} upstreams, {} routes, {} keys\n",
-            file.display(),
-            config.upstreams.len(),
-            config.routes.len(),
-            config.keys.len()
-        )),
-        Err(error) => fail(BAD_CONFIG, &error.to_string()),
+    let config = match Config::load(Some(file)) {
+        Ok(config) => config,
+        Err(error) => return fail(BAD_CONFIG, &error.to_string()),
+    };
+    if let Err(cause) = Loader::default().load(&config, &[]) {
+        return fail(BAD_CONFIG, &cause);
     }
+    print(&format!(
+        "{}: good; {} upstreams, {} routes, {} plugins, {} keys\n",
+        file.display(),
+        config.upstreams.len(),
+        config.routes.len(),
+        config.plugins.len(),
+        config.keys.len()
+    ))
 }

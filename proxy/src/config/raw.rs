@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+pub use super::plugins::RawPlugin;
 use super::units::{ByteSize, Period, SecretSource};
 
 /// A sluicegate configuration file.
@@ -53,6 +54,11 @@ pub struct Raw {
     pub admission: Admission,
     /// When an upstream that keeps failing is left alone.
     pub breaker: BreakerConfig,
+    /// WASM plugins; a route names those it runs, in its order.
+    pub plugins: Vec<RawPlugin>,
+    /// Directory for compiled plugins, made with mode 0700 where it is missing; what lies there is
+    /// run as it is. Default `$XDG_CACHE_HOME/sluicegate`, else `~/.cache/sluicegate`, else none.
+    pub plugin_cache: Option<String>,
     /// API keys. With any key configured, every data endpoint needs one.
     pub keys: Vec<RawKey>,
 }
@@ -76,6 +82,8 @@ impl Default for Raw {
             routes: Vec::new(),
             admission: Admission::default(),
             breaker: BreakerConfig::default(),
+            plugins: Vec::new(),
+            plugin_cache: None,
             keys: Vec::new(),
         }
     }
@@ -180,6 +188,9 @@ pub struct RawUpstream {
     /// Requests sent to it at one time; others wait in the gateway. For Ollama, set it to
     /// `OLLAMA_NUM_PARALLEL`. Default 1024.
     pub max_concurrent: Option<usize>,
+    /// VRAM that models may take there, where it cannot be measured; routing plugins see what is
+    /// left of it. Unknown by default.
+    pub vram: Option<ByteSize>,
     /// How long each part of an exchange may take.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -226,6 +237,14 @@ pub struct RawRoute {
     /// Commit a waiting stream to status 200 after this long and feed it SSE comments while it
     /// queues or its model loads. Later failures then arrive as an SSE error. Off by default.
     pub wait_comments: Option<Period>,
+    /// Names of the plugins that its requests and answers pass, in this order. None by default.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub plugins: Vec<Spanned<String>>,
+    /// Let plugins send text to a stream that still waits; needs `wait_comments`. The text becomes
+    /// part of the answer. Default false.
+    #[serde(default)]
+    pub waiting_text: bool,
 }
 
 /// One upstream and the model's name there.

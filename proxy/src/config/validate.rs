@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use http::Uri;
 use serde_saphyr::Spanned;
@@ -10,7 +11,7 @@ use super::load::{ConfigError, Source, nearest};
 use super::raw::{
     BreakerConfig, Raw, RawKey, RawRoute, RawTarget, RawUpstream, Timeouts, UpstreamKind,
 };
-use super::{Config, KeyConfig, RouteConfig, TargetConfig, UpstreamConfig};
+use super::{Config, KeyConfig, PluginConfig, RouteConfig, TargetConfig, UpstreamConfig, plugins};
 
 /// Where Ollama listens unless told otherwise.
 const DEFAULT_OLLAMA: &str = "http://127.0.0.1:11434";
@@ -31,10 +32,11 @@ pub(super) fn validate(
     let listen = address(raw.listen.as_ref(), "listen", "127.0.0.1:8080", source)?;
     let admin = address(raw.admin.as_ref(), "admin", "127.0.0.1:9464", source)?;
     let upstreams = upstreams(&raw, source, ollama_host)?;
+    let plugins = plugins::validate(&raw.plugins, source)?;
     let routes = raw
         .routes
         .iter()
-        .map(|route| self::route(route, &upstreams, source))
+        .map(|route| self::route(route, &upstreams, &plugins, source))
         .collect::<Result<Vec<_>, _>>()?;
     let keys = keys(&raw.keys, source)?;
     bounds(&raw)?;
@@ -62,6 +64,8 @@ pub(super) fn validate(
         routes,
         queue: raw.admission.queue,
         breaker: raw.breaker,
+        plugins,
+        plugin_cache: raw.plugin_cache.map(PathBuf::from),
         keys,
     };
     config.check_exposure(listen, admin)?;
@@ -130,6 +134,7 @@ fn upstreams(
         kind: UpstreamKind::Ollama,
         api_key: None,
         max_concurrent: DEFAULT_MAX_CONCURRENT,
+        vram: None,
         timeouts: Timeouts::default(),
     }])
 }
@@ -163,12 +168,13 @@ fn upstream(
         kind: given.kind,
         api_key,
         max_concurrent,
+        vram: given.vram.map(|size| size.0),
         timeouts,
     })
 }
 
 /// Names become header values, metric labels and log fields.
-fn is_label(name: &str) -> bool {
+pub(super) fn is_label(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -232,6 +238,7 @@ fn ollama_url(host: &str) -> String {
 fn route(
     given: &RawRoute,
     upstreams: &[UpstreamConfig],
+    plugins: &[PluginConfig],
     source: &Source,
 ) -> Result<RouteConfig, ConfigError> {
     let resolve = |targets: &[RawTarget]| {
@@ -248,11 +255,33 @@ fn route(
     if given.targets.is_empty() {
         return Err(ConfigError::general(format!("route `{model}` has no `targets`")));
     }
+    if given.waiting_text && given.wait_comments.is_none() {
+        let message = format!("route `{model}`: `waiting_text` needs `wait_comments`");
+        return Err(ConfigError::general(message));
+    }
+    let chain = given.plugins.iter().map(|name| link(name, plugins, source));
     Ok(RouteConfig {
+        plugins: chain.collect::<Result<_, _>>()?,
+        waiting_text: given.waiting_text,
         targets: resolve(&given.targets)?,
         fallback: resolve(&given.fallback)?,
         wait_comments: given.wait_comments.map(|period| period.0),
         model,
+    })
+}
+
+fn link(
+    wanted: &Spanned<String>,
+    plugins: &[PluginConfig],
+    source: &Source,
+) -> Result<usize, ConfigError> {
+    plugins.iter().position(|one| one.name == wanted.value).ok_or_else(|| {
+        let names = || plugins.iter().map(|one| one.name.as_str());
+        let hint = match nearest(&wanted.value, names()) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => "; `plugins` has none of that name".to_owned(),
+        };
+        source.error_at(wanted.defined, format!("no plugin is named `{}`{hint}", wanted.value))
     })
 }
 

@@ -59,6 +59,8 @@ pub struct Stream {
     pub watch: Watch,
     /// What has come and was not sent yet.
     pub held: Vec<Bytes>,
+    /// Whether what is held is kept apart event by event.
+    separate: bool,
 }
 
 /// Why a target gave no answer.
@@ -291,6 +293,7 @@ async fn first_content(
         splitter: Splitter::new(grammar.framing()),
         watch: Watch::new(grammar, request.asks_usage()),
         held: Vec::new(),
+        separate: request.separate_events,
     };
     let mut held = 0;
     loop {
@@ -319,7 +322,7 @@ async fn first_content(
 impl Stream {
     /// Splits and watches `part`; what is to be sent of it is added to `held`.
     pub fn take_in(&mut self, mut part: Bytes) {
-        if self.splitter.at_boundary() {
+        if !self.separate && self.splitter.at_boundary() {
             if !self.watch.content
                 && let Some(end) = memmem::find(&part, b"\n\n")
             {

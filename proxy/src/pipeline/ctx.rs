@@ -8,11 +8,14 @@ use http::{HeaderMap, Method};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
+use super::plugins;
 use super::state::Backend;
 use crate::config::raw::UpstreamKind;
 use crate::error::Dialect;
 use crate::ids::{CallerName, RequestId};
 use crate::openai::Usage;
+use crate::plugin::Shaper;
+use crate::plugin::record::{Decision, Trail};
 use crate::request::cors::AllowedOrigin;
 use crate::request::headers::{self, Forwarded};
 use crate::response::downstream::{Head, X_REQUEST_ID};
@@ -118,7 +121,7 @@ pub struct Ctx {
     /// The model asked for.
     pub asked: String,
     /// Why its targets were chosen.
-    pub reason: &'static str,
+    pub reason: HeaderValue,
     /// Where it is.
     pub phase: Phase,
     /// How far the search for an answer has come.
@@ -139,6 +142,10 @@ pub struct Ctx {
     pub outcome: Outcome,
     /// Why, when it did not end well.
     pub detail: Option<String>,
+    /// What plugins decided, where there were any.
+    pub trail: Option<Box<Trail>>,
+    /// The plugins that its answer passes.
+    pub shaper: Option<Box<Shaper>>,
 }
 
 impl Ctx {
@@ -155,7 +162,7 @@ impl Ctx {
             caller: CallerName::anonymous(),
             origin: None,
             asked: String::new(),
-            reason: "",
+            reason: HeaderValue::from_static(""),
             phase: Phase::Reading,
             progress: Progress::default(),
             committed: false,
@@ -166,6 +173,8 @@ impl Ctx {
             usage: None,
             outcome: Outcome::Answered,
             detail: None,
+            trail: None,
+            shaper: None,
         }
     }
 
@@ -186,9 +195,10 @@ impl Ctx {
             head.set(X_UPSTREAM, backend.name_header.clone());
             head.set_text(X_MODEL, model.to_string());
         }
-        head.set(X_REASON, HeaderValue::from_static(self.reason));
+        head.set(X_REASON, self.reason.clone());
         let (queued, upstream) = (self.progress.queued, self.progress.upstream_wait);
-        let own = self.started.elapsed().saturating_sub(queued + upstream);
+        let plugins = plugins::spent(self);
+        let own = self.started.elapsed().saturating_sub(queued + upstream + plugins);
         let mut text = String::with_capacity(72);
         for (name, spent) in
             [("queue;dur=", queued), (", upstream;dur=", upstream), (", gateway;dur=", own)]
@@ -196,7 +206,27 @@ impl Ctx {
             text.push_str(name);
             millis::push(&mut text, spent);
         }
+        if self.trail.is_some() {
+            text.push_str(", plugins;dur=");
+            millis::push(&mut text, plugins);
+        }
         head.set_text(SERVER_TIMING, text);
+    }
+
+    /// What plugins decided about it, where there were any.
+    pub fn decision(&mut self) -> Option<Decision> {
+        let trail = self.trail.take()?;
+        Some(Decision {
+            id: self.id.to_string(),
+            caller: self.caller.to_string(),
+            model: self.asked.clone(),
+            steps: trail.steps,
+            changed: trail.changed,
+            reason: self.reason.to_str().unwrap_or_default().to_owned(),
+            upstream: self.answered_by.as_ref().map(|(backend, _)| backend.name().to_owned()),
+            upstream_model: self.answered_by.as_ref().map(|(_, model)| model.to_string()),
+            status: self.status,
+        })
     }
 
     /// Hands the finished request to telemetry.

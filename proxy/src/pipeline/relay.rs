@@ -17,6 +17,8 @@ use super::state::Snapshot;
 use super::{Pipeline, Stop};
 use crate::breaker::Pass;
 use crate::config::raw::Timeouts;
+use crate::error::Error;
+use crate::plugin::Shaper;
 use crate::request::endpoint::Endpoint;
 use crate::request::headers::is_hop_by_hop;
 use crate::response::downstream::{self, Head};
@@ -58,7 +60,8 @@ impl Pipeline {
         match begun.body {
             Begin::Stream(stream) => {
                 let bounds = Bounds { timeouts, heartbeat: snapshot.config.heartbeat, since };
-                let relay = StreamRelay { reply, stream, bounds, pass: Some(pass) };
+                let shaper = ctx.shaper.take();
+                let relay = StreamRelay { reply, stream, bounds, pass: Some(pass), shaper };
                 relay.run(session, head, ctx).await
             }
             // The head went out while the client waited; an answer that is no stream comes too late.
@@ -70,6 +73,10 @@ impl Pipeline {
             }
             Begin::Whole(body) => {
                 ctx.usage = usage::of_answer(&body, endpoint.dialect());
+                let body = match ctx.shaper.as_mut() {
+                    Some(shaper) if reply.status == StatusCode::OK => shaper.whole(body).await?,
+                    Some(_) | None => body,
+                };
                 // A client's own mistake tells nothing about the upstream.
                 if reply.status.is_success() {
                     pass.success()
@@ -147,6 +154,7 @@ struct StreamRelay<'a> {
     stream: Stream,
     bounds: Bounds<'a>,
     pass: Option<Pass>,
+    shaper: Option<Box<Shaper>>,
 }
 
 /// What happened next to a stream.
@@ -171,6 +179,7 @@ impl StreamRelay<'_> {
             downstream::begin(session, head).await?;
         }
         let ended = self.pump(session).await;
+        ctx.shaper = self.shaper.take();
         ctx.usage = self.stream.watch.usage;
         if let Some(pass) = self.pass.take() {
             match &ended {
@@ -191,6 +200,9 @@ impl StreamRelay<'_> {
         let mut heard = Instant::now();
         let mut told = heard;
         let mut timer = pin!(sleep_until(self.wake(heard, told)));
+        if let Err(error) = self.shape().await {
+            return self.shaper_failed(session, &error).await;
+        }
         self.send_held(session).await?;
         while !self.stream.watch.done {
             let next = tokio::select! {
@@ -207,6 +219,9 @@ impl StreamRelay<'_> {
                         return self.broke_off(session, &failure.to_string()).await;
                     }
                     self.stream.take_in(part);
+                    if let Err(error) = self.shape().await {
+                        return self.shaper_failed(session, &error).await;
+                    }
                     if !self.stream.held.is_empty() {
                         told = heard;
                         self.send_held(session).await?;
@@ -260,6 +275,28 @@ impl StreamRelay<'_> {
             return Some(Failure::TotalTimeout);
         }
         (now >= heard + self.bounds.timeouts.idle.0).then_some(Failure::Stalled)
+    }
+
+    /// Takes what is to be sent through the plugins that want to see it.
+    async fn shape(&mut self) -> Result<(), Error> {
+        let Some(shaper) = &mut self.shaper else { return Ok(()) };
+        for event in &mut self.stream.held {
+            *event = shaper.event(std::mem::take(event)).await?;
+        }
+        Ok(())
+    }
+
+    /// A plugin that must not fail did; the upstream is not to blame.
+    async fn shaper_failed(
+        &mut self,
+        session: &mut ServerSession,
+        error: &Error,
+    ) -> Result<Option<String>, Stop> {
+        self.pass = None;
+        let failure = self.stream.watch.failure(&error.message, "plugin_failed");
+        downstream::part(session, failure).await?;
+        downstream::end(session).await?;
+        Ok(Some(error.message.to_string()))
     }
 
     async fn send_held(&mut self, session: &mut ServerSession) -> Result<(), Stop> {

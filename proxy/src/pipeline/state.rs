@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use parking_lot::Mutex;
+use sluicegate_plugin_host::Interface;
 use tokio::time::Instant;
 
 use crate::admission::Slots;
@@ -17,11 +18,13 @@ use crate::config::load::nearest;
 use crate::config::raw::UpstreamKind;
 use crate::error::{Error, Kind};
 use crate::listener::accept::Connections;
+use crate::plugin::{Chain, Decisions, Plugins};
 use crate::request::auth::Callers;
 use crate::request::body::Budget;
-use crate::router::Table;
+use crate::router::{Plan, Table};
 use crate::telemetry::AccessLog;
 use crate::upstream::catalogue::Listing;
+use crate::upstream::residency::{Residency, Speeds};
 use crate::upstream::{Catalogue, Origin, Pool};
 
 /// One upstream: its address and its live state.
@@ -35,6 +38,10 @@ pub struct Backend {
     pub breaker: Arc<Breaker>,
     /// What it has.
     pub catalogue: Arc<Catalogue>,
+    /// What of it is loaded.
+    pub residency: Arc<Residency>,
+    /// How fast it is.
+    pub speeds: Arc<Speeds>,
     /// Its name as a header value.
     pub name_header: HeaderValue,
     /// When it last began an answer.
@@ -58,6 +65,17 @@ impl Backend {
         self.last_answer.lock().is_some_and(|at| at > since)
     }
 
+    /// Bytes of VRAM that a model could still take, where `vram` is declared: what no loaded model
+    /// takes, and all of it while nothing runs, because idle models make room.
+    #[must_use]
+    pub fn headroom(&self) -> Option<u64> {
+        let declared = self.origin.config.vram?;
+        if self.slots.in_flight() == 0 {
+            return Some(declared);
+        }
+        Some(declared.saturating_sub(self.residency.vram()?))
+    }
+
     /// Whether it has Ollama's native endpoints.
     #[must_use]
     pub fn is_ollama(&self) -> bool {
@@ -76,6 +94,10 @@ pub struct Snapshot {
     pub table: Table,
     /// API keys.
     pub callers: Callers,
+    /// Plugins in the order of the configuration.
+    pub plugins: Plugins,
+    /// The plugins of each route, in the order of the configuration.
+    pub chains: Vec<Option<Chain>>,
 }
 
 impl Snapshot {
@@ -83,6 +105,7 @@ impl Snapshot {
     pub fn new(
         config: Config,
         tls: Option<&Arc<rustls::ClientConfig>>,
+        plugins: Plugins,
         previous: Option<&Snapshot>,
     ) -> Result<Self, String> {
         let known = previous.map_or(&[][..], |snapshot| &snapshot.backends);
@@ -96,7 +119,33 @@ impl Snapshot {
             .collect::<Result<Vec<_>, _>>()?;
         let table = Table::new(&config);
         let callers = Callers::new(&config.keys, previous.map(|snapshot| &snapshot.callers));
-        Ok(Self { config, backends, table, callers })
+        let chain = |indexes: &Vec<usize>| {
+            Chain::new(indexes.iter().map(|index| Arc::clone(&plugins[*index])).collect())
+        };
+        let chains = config.routes.iter().map(|route| chain(&route.plugins)).collect();
+        Ok(Self { config, backends, table, callers, plugins, chains })
+    }
+
+    /// The plugins of the route that `plan` came from.
+    #[must_use]
+    pub fn chain(&self, plan: &Plan) -> Option<&Chain> {
+        self.chains.get(plan.route?)?.as_ref()
+    }
+
+    /// Whether any plugin wants to know the state of targets.
+    #[must_use]
+    pub fn has_routers(&self) -> bool {
+        self.plugins.iter().any(|link| link.plugin().implements(Interface::Router))
+    }
+
+    /// What every Ollama has loaded now.
+    pub async fn refresh_residency(&self, pool: &Arc<Pool>) {
+        let mut asked = tokio::task::JoinSet::new();
+        for backend in &self.backends {
+            let (backend, pool) = (Arc::clone(backend), Arc::clone(pool));
+            asked.spawn(async move { backend.residency.refresh(&backend.origin, &pool).await });
+        }
+        asked.join_all().await;
     }
 
     /// What every upstream has, asking those of which it was read longer than `age` ago, all at
@@ -154,11 +203,19 @@ fn backend(
         || Arc::new(Slots::new(upstream.max_concurrent)),
         |known| Arc::clone(&known.slots),
     );
-    let (breaker, catalogue) = match same.filter(|_| !moved) {
-        Some(known) => (Arc::clone(&known.breaker), Arc::clone(&known.catalogue)),
-        None => (Arc::new(Breaker::new(config.breaker)), Arc::default()),
-    };
-    Ok(Arc::new(Backend { origin, slots, breaker, catalogue, name_header, last_answer }))
+    let known = same.filter(|_| !moved);
+    let breaker = known
+        .map_or_else(|| Arc::new(Breaker::new(config.breaker)), |known| Arc::clone(&known.breaker));
+    Ok(Arc::new(Backend {
+        origin,
+        slots,
+        breaker,
+        catalogue: known.map(|known| Arc::clone(&known.catalogue)).unwrap_or_default(),
+        residency: known.map(|known| Arc::clone(&known.residency)).unwrap_or_default(),
+        speeds: known.map(|known| Arc::clone(&known.speeds)).unwrap_or_default(),
+        name_header,
+        last_answer,
+    }))
 }
 
 /// What all workers share.
@@ -172,6 +229,8 @@ pub struct Shared {
     pub log: Arc<AccessLog>,
     /// Client connections.
     pub connections: Arc<Connections>,
+    /// What plugins decided lately.
+    pub decisions: Decisions,
     active: AtomicUsize,
 }
 
@@ -190,6 +249,7 @@ impl Shared {
             budget: Arc::default(),
             log,
             connections,
+            decisions: Decisions::default(),
             active: AtomicUsize::new(0),
         }
     }

@@ -152,7 +152,7 @@ pub async fn end(session: &mut ServerSession) -> Result<(), ClientGone> {
 /// The head and body of an error.
 #[must_use]
 pub fn error(error: &Error, dialect: Dialect) -> (Head, Bytes) {
-    let mut head = Head::new(error.kind.status());
+    let mut head = Head::new(error.status());
     head.set(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(after) = error.retry_after {
         head.set(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds(after)));
@@ -163,7 +163,7 @@ pub fn error(error: &Error, dialect: Dialect) -> (Head, Bytes) {
     if let Some(allow) = error.allow {
         head.set(header::ALLOW, HeaderValue::from_static(allow));
     }
-    if error.kind.status() == StatusCode::UNAUTHORIZED {
+    if error.status() == StatusCode::UNAUTHORIZED {
         head.set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     (head, error.body(dialect))

@@ -22,6 +22,8 @@ use crate::upstream::{Pool, catalogue};
 const PROBE_TICK: Duration = Duration::from_millis(250);
 /// How often model lists are read anew.
 const CATALOGUE_EVERY: Duration = Duration::from_secs(30);
+/// How often Ollamas are asked what they have loaded, where a plugin wants to know.
+const RESIDENCY_EVERY: Duration = Duration::from_secs(1);
 /// How often files are looked at for a change.
 const FILE_TICK: Duration = Duration::from_secs(1);
 /// Histogram samples are folded into buckets this often; until then they take memory.
@@ -53,6 +55,7 @@ async fn supervise(server: Server) -> Result<(), String> {
     report::addresses(&server);
     tokio::spawn(probe_tripped(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(upkeep(server.metrics.clone()));
+    tokio::spawn(keep_residency(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(keep_lists(Arc::clone(&server.shared), Arc::clone(&pool)));
     if let Err(cause) = relieve_predecessor() {
         tracing::warn!(%cause, "the process before this one could not be told to stop");
@@ -64,10 +67,10 @@ async fn supervise(server: Server) -> Result<(), String> {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            _ = signals.hang_up.recv() => watched.reload(&server),
+            _ = signals.hang_up.recv() => watched.reload(&server).await,
             _ = signals.quit.recv() => successor.start(&server),
             _ = files.tick() => if watched.changed() {
-                watched.reload(&server);
+                watched.reload(&server).await;
             },
         }
     }
@@ -176,6 +179,18 @@ async fn keep_lists(shared: Arc<Shared>, pool: Arc<Pool>) {
         let snapshot = shared.snapshot.load_full();
         snapshot.refresh(&pool, CATALOGUE_EVERY / 2).await;
         pool.sweep();
+    }
+}
+
+/// Routing plugins are shown what is loaded where.
+async fn keep_residency(shared: Arc<Shared>, pool: Arc<Pool>) {
+    let mut ticks = interval(RESIDENCY_EVERY);
+    loop {
+        ticks.tick().await;
+        let snapshot = shared.snapshot.load_full();
+        if snapshot.has_routers() {
+            snapshot.refresh_residency(&pool).await;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use metrics::counter;
 
 use super::{Server, upstream_tls};
 use crate::config::Config;
+use crate::config::plugins::PluginSource;
 use crate::pipeline::state::Snapshot;
 use crate::telemetry::names;
 
@@ -24,12 +25,16 @@ fn stamp(path: &PathBuf) -> Stamp {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// The configuration file and the certificate's files it names.
+/// The configuration file, and the files of certificate and plugins that it names.
 fn paths(server: &Server) -> Vec<PathBuf> {
     let snapshot = server.shared.snapshot.load();
     let tls = snapshot.config.tls.as_ref();
     let certificate = tls.into_iter().flat_map(|tls| [&tls.cert, &tls.key]).map(PathBuf::from);
-    server.file.iter().cloned().chain(certificate).collect()
+    let plugins = snapshot.config.plugins.iter().filter_map(|one| match &one.source {
+        PluginSource::File(path) => Some(path.clone()),
+        PluginSource::Builtin => None,
+    });
+    server.file.iter().cloned().chain(certificate).chain(plugins).collect()
 }
 
 impl Watched {
@@ -61,10 +66,10 @@ impl Watched {
         })
     }
 
-    pub(super) fn reload(&mut self, server: &Server) {
+    pub(super) async fn reload(&mut self, server: &Server) {
         // Stamped before it is read: a change in between is then seen as one more.
         self.list(server);
-        let result = match reload(server) {
+        let result = match reload(server).await {
             Ok(()) => {
                 self.add_new(server);
                 tracing::info!("configuration reloaded");
@@ -79,7 +84,7 @@ impl Watched {
     }
 }
 
-fn reload(server: &Server) -> Result<(), String> {
+async fn reload(server: &Server) -> Result<(), String> {
     let config = Config::load(server.file.as_deref()).map_err(|error| error.to_string())?;
     let (data, admin) = server.sockets.addresses().map_err(|cause| cause.to_string())?;
     config.check_exposure(data, admin).map_err(|error| error.to_string())?;
@@ -100,7 +105,12 @@ fn reload(server: &Server) -> Result<(), String> {
     if let (Some(certificate), Some(files)) = (&server.certificate, &config.tls) {
         certificate.reload(files)?;
     }
-    let snapshot = Snapshot::new(config, tls.as_ref(), Some(&old))?;
+    let (loader, before, wanted) = (Arc::clone(&server.loader), Arc::clone(&old), config.clone());
+    // Compiling takes up to seconds.
+    let plugins = tokio::task::spawn_blocking(move || loader.load(&wanted, &before.plugins))
+        .await
+        .map_err(|cause| cause.to_string())??;
+    let snapshot = Snapshot::new(config, tls.as_ref(), plugins, Some(&old))?;
     server.shared.connections.set_limit(snapshot.config.limits.connections);
     server.shared.log.set_format(snapshot.config.log_format);
     server.shared.snapshot.store(Arc::new(snapshot));

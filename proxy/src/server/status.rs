@@ -11,6 +11,7 @@ use crate::breaker::State;
 use crate::config::raw::UpstreamKind;
 use crate::config::units::Secret;
 use crate::pipeline::state::{Backend, Shared};
+use crate::plugin::record::Decision;
 use crate::telemetry::names;
 
 pub(super) struct Status {
@@ -65,6 +66,10 @@ impl Source for Status {
 
     fn upstreams(&self) -> Vec<UpstreamStatus> {
         self.shared.snapshot.load().backends.iter().map(|one| upstream(one)).collect()
+    }
+
+    fn decision(&self, id: &str) -> Option<Arc<Decision>> {
+        self.shared.decisions.get(id)
     }
 
     fn token(&self) -> Option<Secret> {

@@ -41,6 +41,12 @@ pub const CONNECTIONS_REFUSED: &str = "sluicegate_listener_refused_total";
 pub const BODY_BYTES: &str = "sluicegate_request_body_bytes";
 /// Configuration reloads by result.
 pub const RELOADS: &str = "sluicegate_config_reloads_total";
+/// Decisions of plugins in shadow mode: `different` when they would have changed something.
+pub const PLUGIN_SHADOW: &str = "sluicegate_plugin_shadow_total";
+/// Calls not made because the plugin failed too often.
+pub const PLUGIN_SKIPPED: &str = "sluicegate_plugin_skipped_total";
+/// Plugins loaded anew by result.
+pub const PLUGIN_RELOADS: &str = "sluicegate_plugin_reloads_total";
 /// Access-log lines lost because standard output was not read.
 pub const LOG_DROPPED: &str = "sluicegate_access_log_dropped_total";
 /// Always 1; the version is a label.
@@ -87,6 +93,9 @@ pub fn describe() {
     describe_counter!(CONNECTIONS_REFUSED, "Client connections turned away at the limit.");
     describe_gauge!(BODY_BYTES, Unit::Bytes, "Request body bytes held.");
     describe_counter!(RELOADS, "Configuration reloads.");
+    describe_counter!(PLUGIN_SHADOW, "Decisions of plugins in shadow mode.");
+    describe_counter!(PLUGIN_SKIPPED, "Plugin calls not made after too many failures.");
+    describe_counter!(PLUGIN_RELOADS, "Plugins loaded anew.");
     describe_counter!(LOG_DROPPED, "Access log lines lost.");
     describe_gauge!(BUILD, "Always 1; the version is a label.");
 }

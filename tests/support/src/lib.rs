@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod gateway;
+pub mod guest;
 
 pub use client::{Connection, Response, get, post, request};
 pub use gateway::Gateway;

@@ -1,0 +1,303 @@
+//! One call of a guest: its deadline, its place, and what can go wrong with it.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+
+use crate::bindings::exports::sluicegate::plugin as wit;
+use crate::bindings::sluicegate::plugin::types::{Description, Request};
+use crate::instance::Instance;
+use crate::plugin::{Interface, Plugin};
+
+/// What kind of failure a call met; also a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The guest trapped: a panic, an exception, an invalid instruction.
+    Trap,
+    /// It did not end in time.
+    Deadline,
+    /// It wanted more memory than it may have.
+    Memory,
+    /// No place or instance came free in time.
+    Busy,
+    /// Its decision makes no sense.
+    Decision,
+}
+
+impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::Trap, Self::Deadline, Self::Memory, Self::Busy, Self::Decision];
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Deadline => "deadline",
+            Self::Memory => "memory",
+            Self::Busy => "busy",
+            Self::Decision => "decision",
+        }
+    }
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}: {message}", kind.as_str())]
+pub struct Failure {
+    /// How.
+    pub kind: FailureKind,
+    /// For the operator.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of `kind`.
+    #[must_use]
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+impl Plugin {
+    /// Asks a router.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn route(
+        &self,
+        request: &Request,
+        targets: &[wit::router::Target],
+    ) -> Result<wit::router::Decision, Failure> {
+        self.call(Interface::Router, |mut instance| async move {
+            let outcome = async {
+                let (store, guest) = instance.router(self.exports())?;
+                guest.call_route(store, request, targets).await
+            };
+            let outcome = outcome.await;
+            (instance, outcome)
+        })
+        .await
+    }
+
+    /// Asks a rewriter.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn rewrite(&self, request: &Request) -> Result<wit::rewriter::Decision, Failure> {
+        self.call(Interface::Rewriter, |mut instance| async move {
+            let outcome = async {
+                let (store, guest) = instance.rewriter(self.exports())?;
+                guest.call_rewrite(store, request).await
+            };
+            let outcome = outcome.await;
+            (instance, outcome)
+        })
+        .await
+    }
+
+    /// Asks a cache policy.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn cache_policy(
+        &self,
+        request: &Request,
+    ) -> Result<Option<wit::cache_policy::Policy>, Failure> {
+        self.call(Interface::CachePolicy, |mut instance| async move {
+            let outcome = async {
+                let (store, guest) = instance.cache_policy(self.exports())?;
+                guest.call_decide(store, request).await
+            };
+            let outcome = outcome.await;
+            (instance, outcome)
+        })
+        .await
+    }
+
+    /// Shows a responder a piece of an answer.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn edit(
+        &self,
+        answer: &wit::responder::Answer,
+        piece: &wit::responder::Piece,
+    ) -> Result<wit::responder::Edited, Failure> {
+        self.call(Interface::Responder, |mut instance| async move {
+            let outcome = async {
+                let (store, guest) = instance.responder(self.exports())?;
+                guest.call_edit(store, answer, piece).await
+            };
+            let outcome = outcome.await;
+            (instance, outcome)
+        })
+        .await
+    }
+
+    /// Asks a responder for a text to wait with.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn waiting(
+        &self,
+        answer: &wit::responder::Answer,
+        waited_ms: u64,
+    ) -> Result<Option<String>, Failure> {
+        self.call(Interface::Responder, |mut instance| async move {
+            let outcome = async {
+                let (store, guest) = instance.responder(self.exports())?;
+                guest.call_waiting(store, answer, waited_ms).await
+            };
+            let outcome = outcome.await;
+            (instance, outcome)
+        })
+        .await
+    }
+
+    pub(crate) async fn describe(
+        &self,
+        deadline: Instant,
+    ) -> Result<Result<Description, String>, Failure> {
+        self.call_until(deadline, |mut instance| async move {
+            let outcome = async {
+                let guest = instance.guest(self.exports())?;
+                // Looked up now, so that a wrong type is found now.
+                for interface in self.interfaces() {
+                    match interface {
+                        Interface::Router => instance.router(self.exports()).map(|_| ())?,
+                        Interface::Rewriter => instance.rewriter(self.exports()).map(|_| ())?,
+                        Interface::CachePolicy => {
+                            instance.cache_policy(self.exports()).map(|_| ())?
+                        }
+                        Interface::Responder => instance.responder(self.exports()).map(|_| ())?,
+                    }
+                }
+                guest.call_describe(&mut instance.store).await
+            };
+            let outcome = outcome.await;
+            (instance, outcome)
+        })
+        .await
+    }
+
+    async fn call<T, F>(
+        &self,
+        interface: Interface,
+        run: impl FnOnce(Instance) -> F + Send,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = (Instance, wasmtime::Result<T>)> + Send,
+    {
+        let began = Instant::now();
+        let outcome = self.call_until(began + self.settings().deadline, run).await;
+        self.figures().record(interface, began.elapsed(), outcome.as_ref().err());
+        outcome
+    }
+
+    /// `run` takes an instance, calls it, and returns it with the outcome.
+    async fn call_until<T, F>(
+        &self,
+        deadline: Instant,
+        run: impl FnOnce(Instance) -> F + Send,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = (Instance, wasmtime::Result<T>)> + Send,
+    {
+        let _ticking = self.engine().ticker.begin();
+        let _place = match self.places().try_acquire() {
+            Ok(place) => place,
+            Err(_) => match timeout_at(deadline, self.places().acquire()).await {
+                Ok(Ok(place)) => place,
+                Ok(Err(_)) | Err(_) => {
+                    return Err(Failure::new(FailureKind::Busy, "no place came free in time"));
+                }
+            },
+        };
+        let work = async {
+            let mut instance = match self.take_idle() {
+                Some(instance) => instance,
+                None => self.instantiate().await.map_err(|cause| classify(&cause, false))?,
+            };
+            instance.arm();
+            match run(instance).await {
+                (instance, Ok(value)) => {
+                    self.give_back(instance);
+                    Ok(value)
+                }
+                // The instance is in an unknown state and is dropped.
+                (instance, Err(cause)) => Err(classify(&cause, instance.store.data().exhausted)),
+            }
+        };
+        match within(deadline, &self.engine().slow, work).await {
+            Some(outcome) => outcome,
+            None => Err(Failure::new(FailureKind::Deadline, "it did not end in time")),
+        }
+    }
+}
+
+fn classify(cause: &wasmtime::Error, exhausted: bool) -> Failure {
+    let kind = if exhausted {
+        FailureKind::Memory
+    } else if cause.is::<PoolConcurrencyLimitError>() {
+        FailureKind::Busy
+    } else if cause.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+        FailureKind::Deadline
+    } else {
+        FailureKind::Trap
+    };
+    // The outer causes are the frames of the guest's stack.
+    Failure::new(kind, cause.root_cause().to_string().chars().take(300).collect::<String>())
+}
+
+/// Drives `work` to its end, or to `deadline`.
+///
+/// Most calls end when first polled, and cost nothing more. One that does not is computing for long
+/// or waits: from then on it runs in the slow lane, where one guest (for each worker) takes its
+/// turn with everything else the worker has to do, a tick long each.
+async fn within<T>(
+    deadline: Instant,
+    slow: &Semaphore,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    {
+        let mut first = Context::from_waker(Waker::noop());
+        if let Poll::Ready(value) = work.as_mut().poll(&mut first) {
+            return Some(value);
+        }
+    }
+    let woken = Arc::new(Woken(Notify::new()));
+    let waker = Waker::from(Arc::clone(&woken));
+    let turns = async {
+        loop {
+            {
+                // The semaphore is never closed.
+                let _turn = slow.acquire().await;
+                // To the scheduler, not only to other tasks: sockets are looked at in between.
+                tokio::task::yield_now().await;
+                let turn =
+                    poll_fn(|_| Poll::Ready(work.as_mut().poll(&mut Context::from_waker(&waker))));
+                if let Poll::Ready(value) = turn.await {
+                    return value;
+                }
+            }
+            woken.0.notified().await;
+        }
+    };
+    timeout_at(deadline, turns).await.ok()
+}
+
+struct Woken(Notify);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}

@@ -1,0 +1,489 @@
+//! A request's way through its route's plugins: routers first, then rewriters, then cache policies.
+//! Each is shown what it asked for and nothing else; what it decides is checked before it counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use pingora_core::protocols::http::ServerSession;
+use sluicegate_plugin_host::types::{self, Needs};
+use sluicegate_plugin_host::{Interface, cache_policy, responder, router as wit};
+use tokio::time::Instant;
+
+use super::ctx::Ctx;
+use super::state::{Backend, Snapshot};
+use super::{Pipeline, Stop};
+use crate::breaker::State;
+use crate::error::{Error, Kind};
+use crate::plugin::decision::Order;
+use crate::plugin::direct::Direct;
+use crate::plugin::document::{Document, Form};
+use crate::plugin::link::{RewriterDecision, RouterDecision};
+use crate::plugin::record::Trail;
+use crate::plugin::{Chain, Link, Shaper, edit};
+use crate::request::Request;
+use crate::request::auth::Caller;
+use crate::request::endpoint::Endpoint;
+use crate::response::downstream::{self, Head};
+use crate::router::{Plan, Target};
+
+/// Headers that hold secrets; no plugin sees them.
+const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+
+/// What a chain made of a request.
+pub(super) enum Passed {
+    /// It goes on, possibly changed, possibly to another model.
+    On { model: Option<String> },
+    /// A plugin answers it.
+    Answered(String),
+}
+
+/// One request's way through a chain.
+struct Pass<'a> {
+    chain: &'a Chain,
+    request: &'a mut Request,
+    summary: types::Request,
+    trail: Trail,
+}
+
+impl Pipeline {
+    /// Takes `request` through `chain`, while the client is watched.
+    pub(super) async fn pass_plugins(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        chain: &Chain,
+        (request, plan): (&mut Request, &mut Plan),
+        ctx: &mut Ctx,
+    ) -> Result<Passed, Stop> {
+        let headers = &session.req_header().headers;
+        let summary = summary(chain, request, plan, snapshot, ctx, headers);
+        let mut pass = Pass { chain, request, summary, trail: Trail::default() };
+        let passed = tokio::select! {
+            biased;
+            passed = pass.run(snapshot, plan, &mut ctx.reason) => passed.map_err(Stop::Refused),
+            () = downstream::client_left(session) => Err(Stop::Gone),
+        };
+        if !chain.responders().is_empty() && fits(pass.request.endpoint) {
+            pass.request.separate_events = true;
+            let about = responder::Answer {
+                request_id: pass.summary.id,
+                caller: pass.summary.caller,
+                route: pass.summary.route,
+                model: pass.summary.model,
+                streaming: pass.summary.streaming,
+            };
+            ctx.shaper = Some(Box::new(Shaper::new(chain.responders().to_vec(), about)));
+        }
+        ctx.trail = Some(Box::new(pass.trail));
+        passed
+    }
+
+    /// What to send to a stream that waits: a comment, or text where route and plugins want it.
+    pub(super) async fn waiting_text(
+        &self,
+        plan: &Plan,
+        request: &Request,
+        ctx: &mut Ctx,
+    ) -> Bytes {
+        const COMMENT: Bytes = Bytes::from_static(b": waiting\n\n");
+        let chat = request.endpoint == Endpoint::ChatCompletions;
+        let Some(shaper) = ctx.shaper.as_mut().filter(|_| plan.waiting_text && chat) else {
+            return COMMENT;
+        };
+        // The text is an ornament: a plugin that cannot give one costs nothing else.
+        let Ok(Some(text)) = shaper.waiting(ctx.started.elapsed()).await else { return COMMENT };
+        let id = ctx.id.to_string();
+        let endpoint = shown(request.endpoint);
+        Bytes::from(Direct { id: &id, model: &request.scan.model, endpoint, text: &text }.event())
+    }
+
+    /// Sends a plugin's own answer.
+    pub(super) async fn answer_directly(
+        &self,
+        session: &mut ServerSession,
+        request: &Request,
+        text: &str,
+        ctx: &mut Ctx,
+    ) -> Result<(), Stop> {
+        let id = ctx.id.to_string();
+        let endpoint = shown(request.endpoint);
+        let direct = Direct { id: &id, model: &request.scan.model, endpoint, text };
+        let (kind, body) = match (request.streaming, request.endpoint.is_native()) {
+            (true, true) => ("application/x-ndjson", direct.stream()),
+            (true, false) => ("text/event-stream", direct.stream()),
+            (false, _) => ("application/json", direct.whole()),
+        };
+        let mut head = Head::new(StatusCode::OK);
+        head.set(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        ctx.answer_headers(&mut head);
+        Ok(self.send_whole(session, ctx, head, Bytes::from(body)).await?)
+    }
+}
+
+impl Pass<'_> {
+    async fn run(
+        &mut self,
+        snapshot: &Snapshot,
+        plan: &mut Plan,
+        reason: &mut HeaderValue,
+    ) -> Result<Passed, Error> {
+        let chain = self.chain;
+        for link in chain.of(Interface::Router) {
+            self.route(link, snapshot, plan, reason).await?;
+        }
+        let first = plan.targets.first().or(plan.fallback.first());
+        self.summary.upstream =
+            first.map(|target| snapshot.backends[target.upstream].name().to_owned());
+        let mut model = None;
+        for link in chain.of(Interface::Rewriter) {
+            match self.rewrite(link).await? {
+                Some(Rewritten::Answer(text)) => return Ok(Passed::Answered(text)),
+                Some(Rewritten::Model(other)) => model = Some(other),
+                None => {}
+            }
+        }
+        for link in chain.of(Interface::CachePolicy) {
+            self.cache_policy(link).await?;
+        }
+        Ok(Passed::On { model })
+    }
+
+    async fn route(
+        &mut self,
+        link: &Link,
+        snapshot: &Snapshot,
+        plan: &mut Plan,
+        reason: &mut HeaderValue,
+    ) -> Result<(), Error> {
+        let targets = targets(snapshot, plan);
+        let hidden = Hidden::from(&mut self.summary, link);
+        let began = Instant::now();
+        let decided = link.route(&self.summary, &targets).await;
+        let took = began.elapsed();
+        hidden.restore(&mut self.summary);
+        let shadow = link.config.shadow;
+        let mut note = |text| self.trail.note((&link.config.name, shadow), "router", took, text);
+        match decided.inspect_err(|error| note(format!("failed: {error}")))? {
+            None => note("proceed".into()),
+            Some(RouterDecision::Reject(error)) => {
+                note(format!("reject {}", error.code()));
+                if !shadow {
+                    return Err(error);
+                }
+                link.shadowed(true);
+            }
+            Some(RouterDecision::Rank(order)) => {
+                let to = |index: &usize| &targets[*index];
+                let names =
+                    order.targets.iter().map(to).map(|t| format!("{}/{}", t.upstream, t.model));
+                note(format!("rank {}: {}", order.reason, names.collect::<Vec<_>>().join(", ")));
+                let same = order.targets.iter().copied().eq(0..targets.len());
+                if shadow {
+                    link.shadowed(!same || !order.defaults.is_empty());
+                } else {
+                    self.follow(order, plan, reason)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(
+        &mut self,
+        order: Order,
+        plan: &mut Plan,
+        reason: &mut HeaderValue,
+    ) -> Result<(), Error> {
+        let primary = plan.targets.len();
+        let all: Vec<Target> = plan.targets.drain(..).chain(plan.fallback.drain(..)).collect();
+        // Fallbacks stay a tier of their own, for which the first tier's queue is waited for,
+        // unless the plugin wants one of them before others.
+        let cut = order.targets.iter().take_while(|index| **index < primary).count();
+        let tiered = cut > 0 && order.targets[cut..].iter().all(|index| *index >= primary);
+        let cut = if tiered { cut } else { order.targets.len() };
+        let picked = |indexes: &[usize]| indexes.iter().map(|index| all[*index].clone()).collect();
+        plan.targets = picked(&order.targets[..cut]);
+        plan.fallback = picked(&order.targets[cut..]);
+        if let Ok(text) = HeaderValue::from_str(&order.reason)
+            && !order.reason.is_empty()
+        {
+            *reason = text;
+        }
+        self.summary.labels.extend(order.labels);
+        let form = form(self.request.endpoint);
+        let body = self.request.body.clone();
+        if !order.defaults.is_empty()
+            && !self.request.endpoint.is_native()
+            && let Some(document) = Document::parse(form, &body)
+            && let Ok(Some(changed)) = edit::set_defaults(&document, &order.defaults)
+        {
+            self.change(changed)?;
+        }
+        Ok(())
+    }
+
+    async fn rewrite(&mut self, link: &Link) -> Result<Option<Rewritten>, Error> {
+        let form = form(self.request.endpoint);
+        let body = self.request.body.clone();
+        let hidden = Hidden::from(&mut self.summary, link);
+        let began = Instant::now();
+        let check = |edits: Vec<_>| {
+            let document = Document::parse(form, &body).ok_or("the body cannot be edited")?;
+            let changed = edit::apply(&document, &edits)?;
+            Ok((changed, edits.len()))
+        };
+        let decided = link.rewrite(&self.summary, check).await;
+        let took = began.elapsed();
+        hidden.restore(&mut self.summary);
+        let shadow = link.config.shadow;
+        let mut note = |text| self.trail.note((&link.config.name, shadow), "rewriter", took, text);
+        let decided = decided.inspect_err(|error| note(format!("failed: {error}")))?;
+        note(match &decided {
+            None => "proceed".into(),
+            Some(RewriterDecision::Edited((_, count))) => format!("{count} edits"),
+            Some(RewriterDecision::Reject(error)) => format!("reject {}", error.code()),
+            Some(RewriterDecision::Answer(_)) => "answer".into(),
+        });
+        if shadow {
+            if let Some(decision) = decided {
+                let changes = |b: &Bytes| *b != self.request.body;
+                link.shadowed(
+                    !matches!(&decision, RewriterDecision::Edited(((b, None), _)) if !changes(b)),
+                );
+            }
+            return Ok(None);
+        }
+        match decided {
+            None => Ok(None),
+            Some(RewriterDecision::Reject(error)) => Err(error),
+            Some(RewriterDecision::Answer(text)) if Direct::fits(shown(self.request.endpoint)) => {
+                Ok(Some(Rewritten::Answer(text)))
+            }
+            // An embedding, say, cannot be answered with a text.
+            Some(RewriterDecision::Answer(_)) => Ok(None),
+            Some(RewriterDecision::Edited(((body, model), _))) => {
+                self.change(body)?;
+                Ok(model.map(Rewritten::Model))
+            }
+        }
+    }
+
+    /// Takes on another body; what is shown of it is read anew.
+    fn change(&mut self, body: Bytes) -> Result<(), Error> {
+        self.request.replace_body(body)?;
+        self.trail.changed = true;
+        fill(&mut self.summary, self.chain.needs, self.request);
+        Ok(())
+    }
+
+    async fn cache_policy(&mut self, link: &Link) -> Result<(), Error> {
+        let hidden = Hidden::from(&mut self.summary, link);
+        let began = Instant::now();
+        let decided = link.cache_policy(&self.summary).await;
+        let took = began.elapsed();
+        hidden.restore(&mut self.summary);
+        let shadow = link.config.shadow;
+        let mut note =
+            |text| self.trail.note((&link.config.name, shadow), "cache-policy", took, text);
+        match decided.inspect_err(|error| note(format!("failed: {error}")))? {
+            None => note("proceed".into()),
+            Some(policy) => {
+                note(describe(&policy));
+                if shadow {
+                    link.shadowed(true);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Rewritten {
+    Answer(String),
+    Model(String),
+}
+
+fn describe(policy: &cache_policy::Policy) -> String {
+    let mode = match policy.mode {
+        None => "unchanged",
+        Some(cache_policy::Mode::Off) => "off",
+        Some(cache_policy::Mode::Exact) => "exact",
+        Some(cache_policy::Mode::Similar) => "similar",
+    };
+    let ttl = policy.ttl_seconds.map_or_else(String::new, |ttl| format!(", {ttl} s"));
+    format!("{mode}{ttl}")
+}
+
+/// Parts of a summary that a plugin did not ask to see, while it is called.
+struct Hidden {
+    messages: Vec<types::Message>,
+    headers: Vec<(String, String)>,
+}
+
+impl Hidden {
+    fn from(summary: &mut types::Request, link: &Link) -> Self {
+        let needs = link.plugin().description().needs;
+        let mut hidden = Self { messages: Vec::new(), headers: Vec::new() };
+        if !needs.contains(Needs::MESSAGES) {
+            std::mem::swap(&mut hidden.messages, &mut summary.messages);
+        }
+        if !needs.contains(Needs::HEADERS) {
+            std::mem::swap(&mut hidden.headers, &mut summary.headers);
+        }
+        hidden
+    }
+
+    fn restore(self, summary: &mut types::Request) {
+        if !self.messages.is_empty() {
+            summary.messages = self.messages;
+        }
+        if !self.headers.is_empty() {
+            summary.headers = self.headers;
+        }
+    }
+}
+
+fn summary(
+    chain: &Chain,
+    request: &Request,
+    plan: &Plan,
+    snapshot: &Snapshot,
+    ctx: &Ctx,
+    headers: &HeaderMap,
+) -> types::Request {
+    let route = plan.route.and_then(|index| snapshot.config.routes.get(index));
+    let mut summary = types::Request {
+        id: ctx.id.to_string(),
+        caller: ctx.caller.to_string(),
+        route: route.map(|route| route.model.clone()),
+        model: request.scan.model.clone(),
+        upstream: None,
+        endpoint: shown(request.endpoint),
+        streaming: request.streaming,
+        body_bytes: request.body.len() as u64,
+        parameters: no_parameters(),
+        shape: no_shape(),
+        conversation: 0,
+        messages: Vec::new(),
+        headers: Vec::new(),
+        labels: Vec::new(),
+    };
+    if chain.needs.contains(Needs::HEADERS) {
+        let open = headers.iter().filter(|(name, _)| !SECRET.contains(&name.as_str()));
+        let text = |(name, value): (&http::HeaderName, &HeaderValue)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        };
+        summary.headers = open.filter_map(text).collect();
+    }
+    fill(&mut summary, chain.needs, request);
+    summary
+}
+
+/// Reads what `needs` asks for out of the body.
+fn fill(summary: &mut types::Request, needs: Needs, request: &Request) {
+    if !needs.intersects(Needs::SHAPE | Needs::MESSAGES) {
+        return;
+    }
+    let form = form(request.endpoint);
+    let Some(document) = Document::parse(form, &request.body) else { return };
+    summary.body_bytes = request.body.len() as u64;
+    summary.parameters = document.parameters();
+    summary.shape = document.shape();
+    summary.conversation = document.conversation(&summary.caller);
+    if needs.contains(Needs::MESSAGES) {
+        summary.messages = document.messages;
+    }
+}
+
+fn no_parameters() -> types::Parameters {
+    types::Parameters { temperature: None, top_p: None, max_tokens: None, seed: None, n: None }
+}
+
+fn no_shape() -> types::Shape {
+    types::Shape {
+        messages: 0,
+        text_chars: 0,
+        prompt_tokens: 0,
+        attachments: 0,
+        tools: 0,
+        structured: false,
+        logprobs: false,
+    }
+}
+
+fn targets(snapshot: &Snapshot, plan: &Plan) -> Vec<wit::Target> {
+    let primary = plan.targets.iter().map(|target| (target, false));
+    let all = primary.chain(plan.fallback.iter().map(|target| (target, true)));
+    all.map(|(target, fallback)| state(&snapshot.backends[target.upstream], target, fallback))
+        .collect()
+}
+
+fn state(backend: &Arc<Backend>, target: &Target, fallback: bool) -> wit::Target {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let residency = backend.residency.of(&target.model);
+    wit::Target {
+        upstream: backend.name().to_owned(),
+        model: target.model.to_string(),
+        fallback,
+        weight: target.weight,
+        resident: residency.resident,
+        partial: residency.partial,
+        headroom: backend.headroom(),
+        in_flight: count(backend.slots.in_flight()),
+        waiting: count(backend.slots.waiting()),
+        tokens_per_second: backend.speeds.of(&target.model),
+        load_ms: None,
+        breaker: match backend.breaker.state() {
+            State::Closed => wit::Breaker::Closed,
+            State::HalfOpen => wit::Breaker::HalfOpen,
+            State::Open => wit::Breaker::Open,
+        },
+        context_length: residency.context_length,
+    }
+}
+
+/// Answers of these endpoints have text where responders look for it.
+fn fits(endpoint: Endpoint) -> bool {
+    Direct::fits(shown(endpoint))
+}
+
+fn shown(endpoint: Endpoint) -> types::Endpoint {
+    match endpoint {
+        Endpoint::ChatCompletions => types::Endpoint::ChatCompletions,
+        Endpoint::Completions => types::Endpoint::Completions,
+        Endpoint::Embeddings => types::Endpoint::Embeddings,
+        Endpoint::Responses => types::Endpoint::Responses,
+        Endpoint::Messages => types::Endpoint::Messages,
+        Endpoint::ApiChat => types::Endpoint::NativeChat,
+        Endpoint::ApiGenerate => types::Endpoint::NativeGenerate,
+        _ => types::Endpoint::Other,
+    }
+}
+
+fn form(endpoint: Endpoint) -> Form {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::ApiChat => Form::Chat,
+        Endpoint::Messages => Form::Messages,
+        Endpoint::Responses => Form::Responses,
+        Endpoint::Completions => Form::Prompt,
+        Endpoint::ApiGenerate => Form::Generate,
+        _ => Form::Other,
+    }
+}
+
+/// The error for a caller whose request a plugin moved to a model it may not use.
+pub(super) fn check_moved(caller: &Caller, model: &str) -> Result<(), Error> {
+    caller.check_model(model).map_err(|_| {
+        let message = "a plugin chose a model for this request that its key may not use";
+        Error::new(Kind::Forbidden, message)
+    })
+}
+
+/// Time of a chain, for `server-timing`.
+pub(super) fn spent(ctx: &Ctx) -> Duration {
+    let shaping = ctx.shaper.as_ref().map_or(Duration::ZERO, |shaper| shaper.spent());
+    ctx.trail.as_ref().map_or(Duration::ZERO, |trail| trail.spent) + shaping
+}

@@ -1,0 +1,99 @@
+//! What plugins decided about the last requests, for people who ask why. Summaries only: no text of
+//! a prompt or an answer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+/// Requests remembered.
+const KEPT: usize = 1_000;
+
+/// One plugin's part in a request.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// The plugin.
+    pub plugin: Arc<str>,
+    /// `router`, `rewriter` or `cache-policy`.
+    pub interface: &'static str,
+    /// What it decided.
+    pub decision: String,
+    /// Whether it was only recorded.
+    pub shadow: bool,
+    /// Time of its call.
+    pub microseconds: u64,
+}
+
+/// What is remembered of a request.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decision {
+    /// The request's id.
+    pub id: String,
+    /// Its caller.
+    pub caller: String,
+    /// The model asked for.
+    pub model: String,
+    /// What plugins did, in order.
+    pub steps: Vec<Step>,
+    /// Whether they changed its body.
+    pub changed: bool,
+    /// Why its targets were chosen.
+    pub reason: String,
+    /// Who answered.
+    pub upstream: Option<String>,
+    /// With which model.
+    pub upstream_model: Option<String>,
+    /// The status sent.
+    pub status: u16,
+}
+
+/// The last requests that met plugins.
+#[derive(Debug, Default)]
+pub struct Decisions {
+    last: Mutex<VecDeque<Arc<Decision>>>,
+}
+
+impl Decisions {
+    /// Remembers a request.
+    pub fn add(&self, decision: Decision) {
+        let mut last = self.last.lock();
+        if last.len() >= KEPT {
+            last.pop_front();
+        }
+        last.push_back(Arc::new(decision));
+    }
+
+    /// The request called `id`, the latest of that name.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<Arc<Decision>> {
+        self.last.lock().iter().rev().find(|one| one.id == id).cloned()
+    }
+}
+
+/// What is noted while a request passes its chain.
+#[derive(Clone, Debug, Default)]
+pub struct Trail {
+    /// Steps so far.
+    pub steps: Vec<Step>,
+    /// Time spent in plugins.
+    pub spent: Duration,
+    /// Whether the body was changed.
+    pub changed: bool,
+}
+
+impl Trail {
+    /// Notes a call.
+    pub fn note(
+        &mut self,
+        (plugin, shadow): (&str, bool),
+        interface: &'static str,
+        took: Duration,
+        decision: String,
+    ) {
+        self.spent += took;
+        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.steps.push(Step { plugin: plugin.into(), interface, decision, shadow, microseconds });
+    }
+}
