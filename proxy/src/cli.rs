@@ -2,6 +2,7 @@
 
 mod check;
 mod key;
+mod plugin;
 mod serve;
 
 use std::io::Write;
@@ -39,6 +40,11 @@ enum Command {
         #[command(subcommand)]
         command: key::Command,
     },
+    /// Write and try plugins.
+    Plugin {
+        #[command(subcommand)]
+        command: plugin::Command,
+    },
     /// Print the JSON schema of the configuration file.
     Schema,
 }
@@ -51,6 +57,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve { config }) => serve::run(config),
         Some(Command::Check { file }) => check::run(&file),
         Some(Command::Key { command }) => key::run(&command),
+        Some(Command::Plugin { command }) => plugin::run(&command),
         Some(Command::Schema) => match crate::config::schema() {
             Ok(text) => print(&text),
             Err(cause) => fail(1, &cause.to_string()),

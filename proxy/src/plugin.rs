@@ -3,6 +3,7 @@
 //!
 //! - [`loader`]: from the configuration to loaded plugins, at the start and at a reload;
 //! - [`chain`], [`link`]: a route's plugins, and the calls of each, guarded;
+//! - [`summary`]: what plugins are shown;
 //! - [`document`], [`edit`]: a request's body taken apart, and edited;
 //! - [`decision`]: what a decision may be;
 //! - [`shaper`], [`answer`]: answers through responders;
@@ -19,6 +20,7 @@ pub mod link;
 pub mod loader;
 pub mod record;
 pub mod shaper;
+pub mod summary;
 
 pub use chain::Chain;
 pub use link::Link;

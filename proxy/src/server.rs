@@ -13,6 +13,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
+use self::reload::Watched;
 use crate::config::Config;
 use crate::listener::inherit::Sockets;
 use crate::listener::tls::Certificate;
@@ -34,6 +35,7 @@ struct Server {
 
 /// Serves until told to stop. The error says why it could not start.
 pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
+    let watched = Watched::new(file.as_ref(), &config);
     let metrics = start_metrics()?;
     let sockets = Sockets::open(config.listen, config.admin).map_err(|cause| cause.to_string())?;
     let (data, admin) = sockets.addresses().map_err(|cause| cause.to_string())?;
@@ -47,7 +49,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let (stop, _) = watch::channel(false);
     let server = Server { file, shared, sockets, certificate, loader, metrics, stop };
     worker::start(&server)?;
-    control::run(server)
+    control::run(server, watched)
 }
 
 /// TLS for upstreams, made when a configuration first needs it: reading the system's roots takes

@@ -39,6 +39,9 @@ pub(crate) struct Plan {
     /// Requests in all; default: no limit.
     #[arg(long)]
     requests: Option<u64>,
+    /// The model asked for.
+    #[arg(long, default_value = "m")]
+    model: String,
     /// Hang up each stream after its first event.
     #[arg(long)]
     abort: bool,
@@ -115,9 +118,10 @@ fn request(plan: &Plan) -> Vec<u8> {
         more += &format!("\"pace\":{pace},");
     }
     let frame = r#"{"messages":[{"role":"user","content":""}],"temperature":0.7,"model":"m"}"#;
+    let model = &plan.model;
     let text = "x".repeat(plan.size.saturating_sub(frame.len() + more.len()));
     let body = format!(
-        r#"{{{more}"messages":[{{"role":"user","content":"{text}"}}],"temperature":0.7,"model":"m"}}"#
+        r#"{{{more}"messages":[{{"role":"user","content":"{text}"}}],"temperature":0.7,"model":"{model}"}}"#
     );
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n\

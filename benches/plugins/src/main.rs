@@ -1,6 +1,11 @@
-//! What one plugin call costs: `sluicegate-bench-plugins FILE.wasm [CALLS]` prints, for a fresh and
-//! for a reused instance, CPU microseconds per call and the median and 99th percentile of its time.
+//! What one plugin call costs, and that it leaves nothing behind.
+//!
+//! - `sluicegate-bench-plugins FILE.wasm [CALLS]`: median and 99th percentile of a call's time, with
+//!   a fresh instance and with a reused one.
+//! - `sluicegate-bench-plugins --soak FAULTY.wasm [CALLS]`: resident memory while the test guest is
+//!   called, every second call a trap.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +14,22 @@ use sluicegate_plugin_host::{Engine, Isolation, Plugin, Settings, router, types}
 use tokio::time::Instant;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let Some(file) = arguments.next() else {
-        eprintln!("usage: sluicegate-bench-plugins FILE.wasm [CALLS]");
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let soak = arguments.first().is_some_and(|first| first == "--soak");
+    arguments.drain(..usize::from(soak));
+    let Some(file) = arguments.first() else {
+        eprintln!("usage: sluicegate-bench-plugins [--soak] FILE.wasm [CALLS]");
         return ExitCode::from(2);
     };
-    let calls = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let calls = arguments.get(1).and_then(|text| text.parse().ok());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let outcome = runtime
-        .map_err(|cause| cause.to_string())
-        .and_then(|runtime| runtime.block_on(run(&file, calls)));
+    let outcome = runtime.map_err(|cause| cause.to_string()).and_then(|runtime| {
+        if soak {
+            runtime.block_on(leaves_nothing(file, calls.unwrap_or(1_000_000)))
+        } else {
+            runtime.block_on(time(file, calls.unwrap_or(20_000)))
+        }
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => {
@@ -28,8 +39,17 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(file: &str, calls: usize) -> Result<(), String> {
+fn say(line: &str) -> Result<(), String> {
+    writeln!(std::io::stdout(), "{line}").map_err(|cause| cause.to_string())
+}
+
+async fn load(engine: &Engine, file: &str, settings: Settings) -> Result<Plugin, String> {
     let wasm = std::fs::read(file).map_err(|cause| format!("{file}: {cause}"))?;
+    let loaded = Plugin::load(engine, &wasm, settings, Arc::default()).await;
+    loaded.map_err(|cause| cause.to_string())
+}
+
+async fn time(file: &str, calls: usize) -> Result<(), String> {
     let engine = Engine::new(None, 1)?;
     for (name, isolation) in [("fresh", Isolation::Request), ("reused", Isolation::Reuse)] {
         let settings = Settings {
@@ -39,25 +59,53 @@ async fn run(file: &str, calls: usize) -> Result<(), String> {
             memory: 256 << 20,
             ..Settings::new("bench")
         };
-        let plugin = Plugin::load(&engine, &wasm, settings, Arc::default())
-            .await
-            .map_err(|cause| cause.to_string())?;
+        let plugin = load(&engine, file, settings).await?;
         let request = request();
         let targets = [target("host"), target("container")];
-        for _ in 0..calls / 10 {
-            plugin.route(&request, &targets).await.map_err(|cause| cause.to_string())?;
-        }
         let mut times = Vec::with_capacity(calls);
-        for _ in 0..calls {
+        for call in 0..calls + calls / 10 {
             let began = Instant::now();
             plugin.route(&request, &targets).await.map_err(|cause| cause.to_string())?;
-            times.push(began.elapsed());
+            // The first tenth is warm-up.
+            if call >= calls / 10 {
+                times.push(began.elapsed());
+            }
         }
         times.sort();
         let micros = |share: usize| times[(calls - 1) * share / 100].as_nanos() as f64 / 1000.0;
-        eprintln!("{name}: median {:.2} µs, p99 {:.2} µs", micros(50), micros(99));
+        say(&format!("{name}: median {:.2} µs, p99 {:.2} µs", micros(50), micros(99)))?;
     }
     Ok(())
+}
+
+async fn leaves_nothing(file: &str, calls: usize) -> Result<(), String> {
+    let engine = Engine::new(None, 1)?;
+    let config = |task: &str| [("do".to_owned(), task.into())].into_iter().collect();
+    let settings = |task: &str, isolation| Settings {
+        config: serde_json::Value::Object(config(task)),
+        isolation,
+        log_lines_per_second: 0,
+        ..Settings::new(task)
+    };
+    let good = load(&engine, file, settings("none", Isolation::Reuse)).await?;
+    let bad = load(&engine, file, settings("trap", Isolation::Request)).await?;
+    let (request, targets) = (request(), [target("host")]);
+    let mut traps = 0;
+    for call in 0..calls {
+        if call % (calls / 10).max(1) == 0 {
+            say(&format!("{call} calls, {traps} traps: {} KiB resident", resident()?))?;
+        }
+        let plugin = if call % 2 == 0 { &good } else { &bad };
+        traps += usize::from(plugin.route(&request, &targets).await.is_err());
+    }
+    say(&format!("{calls} calls, {traps} traps: {} KiB resident", resident()?))
+}
+
+/// Kilobytes, as Linux counts them.
+fn resident() -> Result<String, String> {
+    let status = std::fs::read_to_string("/proc/self/status").map_err(|cause| cause.to_string())?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    Ok(line.unwrap_or("?").trim().trim_end_matches(" kB").to_owned())
 }
 
 /// About 1 KB: a system prompt and a question.

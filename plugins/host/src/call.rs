@@ -228,6 +228,7 @@ impl Plugin {
             instance.arm();
             match run(instance).await {
                 (instance, Ok(value)) => {
+                    self.figures().held(instance.store.data().memory);
                     self.give_back(instance);
                     Ok(value)
                 }

@@ -1,5 +1,6 @@
 //! A plugin's metrics, as handles found once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::{
@@ -33,6 +34,7 @@ pub struct Figures {
     pub(crate) instances: Gauge,
     seconds: [Histogram; 4],
     failures: [Counter; 5],
+    memory: AtomicUsize,
 }
 
 impl Figures {
@@ -46,6 +48,7 @@ impl Figures {
             failures: FailureKind::ALL.map(|kind| {
                 counter!(FAILURES, "plugin" => plugin.clone(), "kind" => kind.as_str())
             }),
+            memory: AtomicUsize::new(0),
         }
     }
 
@@ -54,6 +57,16 @@ impl Figures {
         if let Some(failure) = failure {
             self.failed(failure.kind);
         }
+    }
+
+    pub(crate) fn held(&self, bytes: usize) {
+        self.memory.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// The most memory that an instance held after a call, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// Counts a failure.

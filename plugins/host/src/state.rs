@@ -36,7 +36,7 @@ pub struct Shared {
 pub struct State {
     shared: Arc<Shared>,
     /// Bytes of memory held.
-    memory: usize,
+    pub(crate) memory: usize,
     /// Whether it was refused more.
     pub(crate) exhausted: bool,
     /// Made when the guest first calls WASI, which most never do.

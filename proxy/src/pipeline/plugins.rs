@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, StatusCode};
 use pingora_core::protocols::http::ServerSession;
-use sluicegate_plugin_host::types::{self, Needs};
+use sluicegate_plugin_host::types;
 use sluicegate_plugin_host::{Interface, cache_policy, responder, router as wit};
 use tokio::time::Instant;
 
@@ -22,15 +22,13 @@ use crate::plugin::direct::Direct;
 use crate::plugin::document::{Document, Form};
 use crate::plugin::link::{RewriterDecision, RouterDecision};
 use crate::plugin::record::Trail;
+use crate::plugin::summary::{Facts, Hidden, read_body, summary};
 use crate::plugin::{Chain, Link, Shaper, edit};
 use crate::request::Request;
 use crate::request::auth::Caller;
 use crate::request::endpoint::Endpoint;
 use crate::response::downstream::{self, Head};
 use crate::router::{Plan, Target};
-
-/// Headers that hold secrets; no plugin sees them.
-const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
 
 /// What a chain made of a request.
 pub(super) enum Passed {
@@ -58,8 +56,20 @@ impl Pipeline {
         (request, plan): (&mut Request, &mut Plan),
         ctx: &mut Ctx,
     ) -> Result<Passed, Stop> {
-        let headers = &session.req_header().headers;
-        let summary = summary(chain, request, plan, snapshot, ctx, headers);
+        let route = plan.route.and_then(|index| snapshot.config.routes.get(index));
+        let facts = Facts {
+            id: ctx.id.as_str(),
+            caller: &ctx.caller.0,
+            route: route.map(|route| route.model.as_str()),
+            model: &request.scan.model,
+            endpoint: shown(request.endpoint),
+            form: form(request.endpoint),
+            streaming: request.streaming,
+        };
+        let headers = session.req_header().headers.iter();
+        let headers =
+            headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let summary = summary(&facts, chain.needs, headers, &request.body);
         let mut pass = Pass { chain, request, summary, trail: Trail::default() };
         let passed = tokio::select! {
             biased;
@@ -275,7 +285,8 @@ impl Pass<'_> {
     fn change(&mut self, body: Bytes) -> Result<(), Error> {
         self.request.replace_body(body)?;
         self.trail.changed = true;
-        fill(&mut self.summary, self.chain.needs, self.request);
+        let form = form(self.request.endpoint);
+        read_body(&mut self.summary, self.chain.needs, form, &self.request.body);
         Ok(())
     }
 
@@ -317,103 +328,6 @@ fn describe(policy: &cache_policy::Policy) -> String {
     format!("{mode}{ttl}")
 }
 
-/// Parts of a summary that a plugin did not ask to see, while it is called.
-struct Hidden {
-    messages: Vec<types::Message>,
-    headers: Vec<(String, String)>,
-}
-
-impl Hidden {
-    fn from(summary: &mut types::Request, link: &Link) -> Self {
-        let needs = link.plugin().description().needs;
-        let mut hidden = Self { messages: Vec::new(), headers: Vec::new() };
-        if !needs.contains(Needs::MESSAGES) {
-            std::mem::swap(&mut hidden.messages, &mut summary.messages);
-        }
-        if !needs.contains(Needs::HEADERS) {
-            std::mem::swap(&mut hidden.headers, &mut summary.headers);
-        }
-        hidden
-    }
-
-    fn restore(self, summary: &mut types::Request) {
-        if !self.messages.is_empty() {
-            summary.messages = self.messages;
-        }
-        if !self.headers.is_empty() {
-            summary.headers = self.headers;
-        }
-    }
-}
-
-fn summary(
-    chain: &Chain,
-    request: &Request,
-    plan: &Plan,
-    snapshot: &Snapshot,
-    ctx: &Ctx,
-    headers: &HeaderMap,
-) -> types::Request {
-    let route = plan.route.and_then(|index| snapshot.config.routes.get(index));
-    let mut summary = types::Request {
-        id: ctx.id.to_string(),
-        caller: ctx.caller.to_string(),
-        route: route.map(|route| route.model.clone()),
-        model: request.scan.model.clone(),
-        upstream: None,
-        endpoint: shown(request.endpoint),
-        streaming: request.streaming,
-        body_bytes: request.body.len() as u64,
-        parameters: no_parameters(),
-        shape: no_shape(),
-        conversation: 0,
-        messages: Vec::new(),
-        headers: Vec::new(),
-        labels: Vec::new(),
-    };
-    if chain.needs.contains(Needs::HEADERS) {
-        let open = headers.iter().filter(|(name, _)| !SECRET.contains(&name.as_str()));
-        let text = |(name, value): (&http::HeaderName, &HeaderValue)| {
-            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
-        };
-        summary.headers = open.filter_map(text).collect();
-    }
-    fill(&mut summary, chain.needs, request);
-    summary
-}
-
-/// Reads what `needs` asks for out of the body.
-fn fill(summary: &mut types::Request, needs: Needs, request: &Request) {
-    if !needs.intersects(Needs::SHAPE | Needs::MESSAGES) {
-        return;
-    }
-    let form = form(request.endpoint);
-    let Some(document) = Document::parse(form, &request.body) else { return };
-    summary.body_bytes = request.body.len() as u64;
-    summary.parameters = document.parameters();
-    summary.shape = document.shape();
-    summary.conversation = document.conversation(&summary.caller);
-    if needs.contains(Needs::MESSAGES) {
-        summary.messages = document.messages;
-    }
-}
-
-fn no_parameters() -> types::Parameters {
-    types::Parameters { temperature: None, top_p: None, max_tokens: None, seed: None, n: None }
-}
-
-fn no_shape() -> types::Shape {
-    types::Shape {
-        messages: 0,
-        text_chars: 0,
-        prompt_tokens: 0,
-        attachments: 0,
-        tools: 0,
-        structured: false,
-        logprobs: false,
-    }
-}
-
 fn targets(snapshot: &Snapshot, plan: &Plan) -> Vec<wit::Target> {
     let primary = plan.targets.iter().map(|target| (target, false));
     let all = primary.chain(plan.fallback.iter().map(|target| (target, true)));
@@ -450,7 +364,8 @@ fn fits(endpoint: Endpoint) -> bool {
     Direct::fits(shown(endpoint))
 }
 
-fn shown(endpoint: Endpoint) -> types::Endpoint {
+/// The endpoint as plugins are told.
+pub(crate) fn shown(endpoint: Endpoint) -> types::Endpoint {
     match endpoint {
         Endpoint::ChatCompletions => types::Endpoint::ChatCompletions,
         Endpoint::Completions => types::Endpoint::Completions,
@@ -463,7 +378,8 @@ fn shown(endpoint: Endpoint) -> types::Endpoint {
     }
 }
 
-fn form(endpoint: Endpoint) -> Form {
+/// How the endpoint's bodies are laid out.
+pub(crate) fn form(endpoint: Endpoint) -> Form {
     match endpoint {
         Endpoint::ChatCompletions | Endpoint::ApiChat => Form::Chat,
         Endpoint::Messages => Form::Messages,

@@ -372,3 +372,6 @@ fn content_with(value: &RawValue, text: &str) -> String {
     kept.insert(at.unwrap_or(0), part);
     format!("[{}]", kept.join(","))
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,12 +43,12 @@ struct Signals {
 }
 
 /// Runs until a signal ends the process.
-pub(super) fn run(server: Server) -> Result<(), String> {
+pub(super) fn run(server: Server, watched: Watched) -> Result<(), String> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(supervise(server))
+    runtime.block_on(supervise(server, watched))
 }
 
-async fn supervise(server: Server) -> Result<(), String> {
+async fn supervise(server: Server, mut watched: Watched) -> Result<(), String> {
     let mut signals = Signals::listen().map_err(|cause| cause.to_string())?;
     let pool: Arc<Pool> = Arc::default();
     let admin = start_admin(&server)?;
@@ -60,7 +60,6 @@ async fn supervise(server: Server) -> Result<(), String> {
     if let Err(cause) = relieve_predecessor() {
         tracing::warn!(%cause, "the process before this one could not be told to stop");
     }
-    let mut watched = Watched::new(&server);
     let successor = Successor::default();
     let mut files = interval(FILE_TICK);
     loop {

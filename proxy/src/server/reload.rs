@@ -26,31 +26,33 @@ fn stamp(path: &PathBuf) -> Stamp {
 }
 
 /// The configuration file, and the files of certificate and plugins that it names.
-fn paths(server: &Server) -> Vec<PathBuf> {
-    let snapshot = server.shared.snapshot.load();
-    let tls = snapshot.config.tls.as_ref();
+fn paths(file: Option<&PathBuf>, config: &Config) -> Vec<PathBuf> {
+    let tls = config.tls.as_ref();
     let certificate = tls.into_iter().flat_map(|tls| [&tls.cert, &tls.key]).map(PathBuf::from);
-    let plugins = snapshot.config.plugins.iter().filter_map(|one| match &one.source {
+    let plugins = config.plugins.iter().filter_map(|one| match &one.source {
         PluginSource::File(path) => Some(path.clone()),
         PluginSource::Builtin => None,
     });
-    server.file.iter().cloned().chain(certificate).chain(plugins).collect()
+    file.into_iter().cloned().chain(certificate).chain(plugins).collect()
 }
 
 impl Watched {
-    pub(super) fn new(server: &Server) -> Self {
+    /// Watches what `config`, just read from `file`, depends on. To be called before anything that
+    /// takes time: a change in between is a change.
+    pub(super) fn new(file: Option<&PathBuf>, config: &Config) -> Self {
         let mut watched = Self { files: Vec::new() };
-        watched.list(server);
+        watched.add_new(file, config);
         watched
     }
 
+    /// Stamps the known files anew, and takes on those that the configuration names by now.
     fn list(&mut self, server: &Server) {
-        self.files = paths(server).into_iter().map(|path| (path.clone(), stamp(&path))).collect();
+        self.files.clear();
+        self.add_new(server.file.as_ref(), &server.shared.snapshot.load().config);
     }
 
-    /// Takes on the files that the configuration names since this reload.
-    fn add_new(&mut self, server: &Server) {
-        for path in paths(server) {
+    fn add_new(&mut self, file: Option<&PathBuf>, config: &Config) {
+        for path in paths(file, config) {
             if !self.files.iter().any(|(known, _)| *known == path) {
                 self.files.push((path.clone(), stamp(&path)));
             }
@@ -71,7 +73,7 @@ impl Watched {
         self.list(server);
         let result = match reload(server).await {
             Ok(()) => {
-                self.add_new(server);
+                self.add_new(server.file.as_ref(), &server.shared.snapshot.load().config);
                 tracing::info!("configuration reloaded");
                 "ok"
             }

@@ -1,5 +1,5 @@
-//! Fuzzes what reads bytes of strangers: the event splitter, the JSON scanner with its splices, the
-//! configuration loader. Structure-aware mutation on stable Rust; a failure prints the input.
+//! Fuzzes what reads bytes of strangers: the event splitter, the JSON scanner with its splices, what
+//! plugins decide and edit, the configuration loader. Structure-aware mutation on stable Rust; a failure prints the input.
 //!
 //! `cargo run -p sluicegate-fuzz -- [SECONDS] [SEED]`
 
@@ -7,6 +7,7 @@
 
 mod config;
 mod mutate;
+mod plugin;
 mod splice;
 mod stream;
 
@@ -17,9 +18,10 @@ use mutate::Mutator;
 /// One target: its name, its seeds and what must hold for any input.
 type Target = (&'static str, &'static [&'static [u8]], fn(&[u8], &mut fastrand::Rng));
 
-const TARGETS: [Target; 3] = [
+const TARGETS: [Target; 4] = [
     ("stream", stream::SEEDS, stream::check),
     ("splice", splice::SEEDS, splice::check),
+    ("plugin", plugin::SEEDS, plugin::check),
     ("config", config::SEEDS, config::check),
 ];
 

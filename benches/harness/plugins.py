@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""What plugins cost: one call, chains of 0, 1, 3 and 6 against nginx, and a neighbour that loops.
+
+Interleaved in one run, as run.py does. Usage: plugins.py [--rounds N] [--seconds S] [--no-save];
+results go to benches/results/<date>/plugins.md.
+"""
+
+import argparse
+import datetime
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import run
+
+ROOT = run.ROOT
+MODEL = "m"
+SHIPPED = ["complexity-router", "prompt-rewriter", "semantic-cache"]
+CHAINS = {"empty": 0, "1 plugin": 1, "3 plugins": 3, "6 plugins": 6}
+UNARY = ["--connections", "64"]
+
+
+def guest():
+    """A small router as a file, built from the repository."""
+    target = ROOT / "target/guests"
+    build = ["cargo", "build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2"]
+    build += ["--package", "faulty", "--target-dir", str(target)]
+    subprocess.run(build, cwd=ROOT / "plugins", check=True)
+    return target / "wasm32-wasip2/release/faulty.wasm"
+
+
+def config(upstream, plugins, routes):
+    listed = "".join(f"  - {{ {one} }}\n" for one in plugins)
+    return (
+        "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n"
+        f"upstreams: {{ host: {{ url: 'http://{upstream}', kind: ollama }} }}\n"
+        + (f"plugins:\n{listed}" if plugins else "")
+        + "routes:\n"
+        + "".join(f"  - {{ model: {name}, targets: [{{ upstream: host, model: {MODEL} }}], plugins: [{chain}] }}\n" for name, chain in routes)
+    )
+
+
+def start(directory, text):
+    directory.mkdir()
+    (directory / "config.yaml").write_text(text)
+    log = directory / "log"
+    process = run.Process([str(run.GATEWAY), "serve", "--config", str(directory / "config.yaml")], log)
+    return process, run.wait_for(log, r"data +http://([0-9.:]+)")
+
+
+def chain(directory, upstream, count, wasm):
+    plugins = [f"name: {name}, source: builtin" for name in SHIPPED]
+    plugins += [f"name: file-{n}, source: '{wasm}', config: {{ describe: lie, do: none }}" for n in range(3)]
+    names = (SHIPPED + [f"file-{n}" for n in range(3)])[:count]
+    return start(directory, config(upstream, plugins[:count], [(MODEL, ", ".join(names))]))
+
+
+def calls(wasm_files):
+    program = ROOT / "target/release/sluicegate-bench-plugins"
+    found = []
+    for name, wasm in wasm_files:
+        done = subprocess.run([str(program), str(wasm)], check=True, stdout=subprocess.PIPE, text=True)
+        found += [(name, line) for line in done.stdout.splitlines()]
+    return found
+
+
+def neighbour(directory, upstream, wasm, seconds):
+    """p50 and p99 of a calm route, without and with another route whose plugin loops for ever."""
+    spin = f"name: spin, source: '{wasm}', deadline: 10ms, config: {{ do: spin }}"
+    process, at = start(directory, config(upstream, [spin], [(MODEL, ""), ("looping", "spin")]))
+    calm = ["--connections", "100"]
+    run.load(at, calm, 0.5)
+    alone = run.load(at, calm, seconds)
+    command = [str(run.LOAD), "run", "--to", at, "--seconds", str(seconds + 1), "--connections", "100", "--model", "looping"]
+    other = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    time.sleep(0.5)
+    beside = run.load(at, calm, seconds)
+    other.wait()
+    process.stop()
+    return alone, beside
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--no-save", action="store_true")
+    arguments = parser.parse_args()
+    subprocess.run(["cargo", "build", "--quiet", "--release", "--workspace"], cwd=ROOT, check=True)
+    wasm = guest()
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-bench-"))
+    running = []
+    try:
+        upstream = run.Process([str(run.LOAD), "upstream"], directory / "upstream.log")
+        running.append(upstream)
+        address = run.wait_for(directory / "upstream.log", r"http://([0-9.:]+)")
+        targets = {"nginx": run.start_nginx(directory / "nginx", address, "on")}
+        for name, count in CHAINS.items():
+            targets[name] = chain(directory / name.replace(" ", "-"), address, count, wasm)
+        running += [process for process, _ in targets.values()]
+        time.sleep(1)
+        rounds = {name: [] for name in targets}
+        for _, at in targets.values():
+            run.load(at, UNARY, 0.5)
+        for _ in range(arguments.rounds):
+            for name, (process, at) in targets.items():
+                rounds[name].append(run.measure(process, at, UNARY, arguments.seconds))
+        cpu = {name: run.summary(seen, "request") for name, seen in rounds.items()}
+        alone, beside = neighbour(directory / "neighbour", address, wasm, arguments.seconds)
+    finally:
+        for process in running:
+            process.stop()
+    nginx, empty = cpu["nginx"]["cpu_us"], cpu["empty"]["cpu_us"]
+    lines = ["| chain | CPU µs per request | against the empty chain | against nginx | p50 / p99 ms |", "|---|---|---|---|---|"]
+    for name, seen in cpu.items():
+        us = seen["cpu_us"]
+        lines.append(
+            f"| {name} | {us:.1f} | {us / empty:.2f} | **{us / nginx:.2f}** "
+            f"| {seen['p50_us'] / 1000:.2f} / {seen['p99_us'] / 1000:.2f} |"
+        )
+    builtin = sorted((ROOT / "target/release/build").glob("sluicegate-builtin-plugins-*/out/target/wasm32-wasip2/release/complexity_router.wasm"), key=lambda path: path.stat().st_mtime)
+    lines += ["", "| one call | |", "|---|---|"]
+    lines += [f"| {name} | {line} |" for name, line in calls([("a router that proceeds", wasm), ("complexity-router", builtin[-1])])]
+    lines += [
+        "",
+        f"100 connections of a route without plugins: p50 {alone['p50_us'] / 1000:.2f} ms, p99 {alone['p99_us'] / 1000:.2f} ms; "
+        f"beside 100 connections of a route whose plugin loops for ever: p50 {beside['p50_us'] / 1000:.2f} ms, "
+        f"p99 {beside['p99_us'] / 1000:.2f} ms, errors {beside['errors']}.",
+    ]
+    text = "\n".join(lines)
+    print(text)
+    if not arguments.no_save:
+        target = ROOT / "benches/results" / datetime.date.today().isoformat()
+        target.mkdir(parents=True, exist_ok=True)
+        command = " ".join(["python3 benches/harness/plugins.py", *sys.argv[1:]])
+        (target / "plugins.md").write_text(f"# Plugins, {target.name}\n\n`{command}`\n\n{text}\n")
+
+
+if __name__ == "__main__":
+    main()
