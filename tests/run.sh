@@ -7,7 +7,9 @@ PATH=$PATH:/usr/sbin:/sbin
 SLUICEGATE_PYTHON=$PWD/target/clients/python/bin/python
 SLUICEGATE_NODE=$(command -v node)
 MODULES=$PWD/target/clients/node
-export SLUICEGATE_PYTHON SLUICEGATE_NODE MODULES
+SLUICEGATE_COMPONENTIZE_PY=$PWD/target/clients/componentize-py/bin/componentize-py
+SLUICEGATE_COMPONENTIZE_JS=$PWD/target/clients/componentize-js
+export SLUICEGATE_PYTHON SLUICEGATE_NODE MODULES SLUICEGATE_COMPONENTIZE_PY SLUICEGATE_COMPONENTIZE_JS
 
 cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings

@@ -74,6 +74,25 @@ clients() {
     fi
 }
 
+guests() { # what makes WASM components of Python and JavaScript
+    version=0.25.1
+    python=target/clients/componentize-py
+    if [ ! -e "$python/.$version" ]; then
+        say "installing componentize-py $version into $python"
+        python3 -m venv "$python"
+        "$python/bin/pip" install --quiet --disable-pip-version-check "componentize-py==$version"
+        touch "$python/.$version"
+    fi
+    version=0.23.0
+    node=target/clients/componentize-js
+    if [ ! -e "$node/.$version" ]; then
+        say "installing componentize-js $version into $node"
+        mkdir -p "$node"
+        (cd "$node" && npm install --silent --no-audit --no-fund --no-save "@bytecodealliance/componentize-js@$version")
+        touch "$node/.$version"
+    fi
+}
+
 case "${1:-}" in
 build) build ;;
 test)
@@ -85,6 +104,7 @@ test)
         "npm=$(package npm npm node)")
     if have apt-get && ! python3 -c 'import ensurepip' 2>/dev/null; then install python3-venv; fi
     clients
+    guests
     ;;
 bench)
     build

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod faults;
+mod languages;
 mod reload;
 mod responses;
 
