@@ -88,7 +88,9 @@ guests() { # what makes WASM components of Python and JavaScript
     if [ ! -e "$node/.$version" ]; then
         say "installing componentize-js $version into $node"
         mkdir -p "$node"
-        (cd "$node" && npm install --silent --no-audit --no-fund --no-save "@bytecodealliance/componentize-js@$version")
+        # Without one, npm looks for another further up.
+        echo '{"private":true}' >"$node/package.json"
+        (cd "$node" && npm install --silent --no-audit --no-fund --no-package-lock "@bytecodealliance/componentize-js@$version")
         touch "$node/.$version"
     fi
 }

@@ -3,8 +3,10 @@
 mod decisions;
 mod faults;
 mod languages;
+mod new;
 mod reload;
 mod responses;
+mod shipped;
 
 use std::path::Path;
 

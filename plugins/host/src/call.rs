@@ -1,18 +1,17 @@
 //! One call of a guest: its deadline, its place, and what can go wrong with it.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::future::Future;
+use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use crate::bindings::exports::sluicegate::plugin as wit;
 use crate::bindings::sluicegate::plugin::types::{Description, Request};
 use crate::instance::Instance;
 use crate::plugin::{Interface, Plugin};
+use crate::state::Exhausted;
+use crate::turns::{self, Expired, MAX_TURN_WAIT};
 
 /// What kind of failure a call met; also a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,9 +162,9 @@ impl Plugin {
 
     pub(crate) async fn describe(
         &self,
-        deadline: Instant,
+        limit: Duration,
     ) -> Result<Result<Description, String>, Failure> {
-        self.call_until(deadline, |mut instance| async move {
+        self.call_within(limit, |mut instance| async move {
             let outcome = async {
                 let guest = instance.guest(self.exports())?;
                 // Looked up now, so that a wrong type is found now.
@@ -196,34 +195,33 @@ impl Plugin {
         F: Future<Output = (Instance, wasmtime::Result<T>)> + Send,
     {
         let began = Instant::now();
-        let outcome = self.call_until(began + self.settings().deadline, run).await;
+        let outcome = self.call_within(self.settings().deadline, run).await;
         self.figures().record(interface, began.elapsed(), outcome.as_ref().err());
         outcome
     }
 
     /// `run` takes an instance, calls it, and returns it with the outcome.
-    async fn call_until<T, F>(
+    async fn call_within<T, F>(
         &self,
-        deadline: Instant,
+        limit: Duration,
         run: impl FnOnce(Instance) -> F + Send,
     ) -> Result<T, Failure>
     where
         F: Future<Output = (Instance, wasmtime::Result<T>)> + Send,
     {
         let _ticking = self.engine().ticker.begin();
+        let busy = || Failure::new(FailureKind::Busy, "no place came free in time");
         let _place = match self.places().try_acquire() {
             Ok(place) => place,
-            Err(_) => match timeout_at(deadline, self.places().acquire()).await {
+            Err(_) => match timeout(MAX_TURN_WAIT, self.places().acquire()).await {
                 Ok(Ok(place)) => place,
-                Ok(Err(_)) | Err(_) => {
-                    return Err(Failure::new(FailureKind::Busy, "no place came free in time"));
-                }
+                Ok(Err(_)) | Err(_) => return Err(busy()),
             },
         };
         let work = async {
             let mut instance = match self.take_idle() {
                 Some(instance) => instance,
-                None => self.instantiate().await.map_err(|cause| classify(&cause, false))?,
+                None => self.instantiate().await.map_err(|cause| classify(&cause))?,
             };
             instance.arm();
             match run(instance).await {
@@ -233,18 +231,21 @@ impl Plugin {
                     Ok(value)
                 }
                 // The instance is in an unknown state and is dropped.
-                (instance, Err(cause)) => Err(classify(&cause, instance.store.data().exhausted)),
+                (_, Err(cause)) => Err(classify(&cause)),
             }
         };
-        match within(deadline, &self.engine().slow, work).await {
-            Some(outcome) => outcome,
-            None => Err(Failure::new(FailureKind::Deadline, "it did not end in time")),
+        match turns::drive(limit, &self.engine().slow, work).await {
+            Ok(outcome) => outcome,
+            Err(Expired::Limit) => {
+                Err(Failure::new(FailureKind::Deadline, "it did not end in time"))
+            }
+            Err(Expired::Turn) => Err(busy()),
         }
     }
 }
 
-fn classify(cause: &wasmtime::Error, exhausted: bool) -> Failure {
-    let kind = if exhausted {
+fn classify(cause: &wasmtime::Error) -> Failure {
+    let kind = if cause.root_cause().is::<Exhausted>() {
         FailureKind::Memory
     } else if cause.is::<PoolConcurrencyLimitError>() {
         FailureKind::Busy
@@ -255,50 +256,4 @@ fn classify(cause: &wasmtime::Error, exhausted: bool) -> Failure {
     };
     // The outer causes are the frames of the guest's stack.
     Failure::new(kind, cause.root_cause().to_string().chars().take(300).collect::<String>())
-}
-
-/// Drives `work` to its end, or to `deadline`.
-///
-/// Most calls end when first polled, and cost nothing more. One that does not is computing for long
-/// or waits: from then on it runs in the slow lane, where one guest (for each worker) takes its
-/// turn with everything else the worker has to do, a tick long each.
-async fn within<T>(
-    deadline: Instant,
-    slow: &Semaphore,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    let mut work = pin!(work);
-    {
-        let mut first = Context::from_waker(Waker::noop());
-        if let Poll::Ready(value) = work.as_mut().poll(&mut first) {
-            return Some(value);
-        }
-    }
-    let woken = Arc::new(Woken(Notify::new()));
-    let waker = Waker::from(Arc::clone(&woken));
-    let turns = async {
-        loop {
-            {
-                // The semaphore is never closed.
-                let _turn = slow.acquire().await;
-                // To the scheduler, not only to other tasks: sockets are looked at in between.
-                tokio::task::yield_now().await;
-                let turn =
-                    poll_fn(|_| Poll::Ready(work.as_mut().poll(&mut Context::from_waker(&waker))));
-                if let Poll::Ready(value) = turn.await {
-                    return value;
-                }
-            }
-            woken.0.notified().await;
-        }
-    };
-    timeout_at(deadline, turns).await.ok()
-}
-
-struct Woken(Notify);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.notify_one();
-    }
 }

@@ -6,7 +6,7 @@
 //! - [`engine`]: one for the process: compiler, allocator, clock tick.
 //! - [`plugin`]: one for each plugin configured: compiled, linked, described.
 //! - [`instance`]: one for each call, or for some thousand.
-//! - [`call`]: one call: deadline, slow lane, outcome.
+//! - [`call`], `turns`: one call: its turns, its deadline, its outcome.
 //! - [`state`]: what a guest can reach, and nothing else.
 //! - [`store`], [`logging`], [`output`], [`events`]: the host functions behind it.
 //!
@@ -25,6 +25,7 @@ pub mod plugin;
 pub mod settings;
 pub mod state;
 pub mod store;
+mod turns;
 
 pub use bindings::exports::sluicegate::plugin::{cache_policy, responder, rewriter, router};
 pub use bindings::sluicegate::plugin::types;

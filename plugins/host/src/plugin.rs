@@ -23,6 +23,9 @@ use crate::store::Store;
 /// The first call may take longer: pages are touched for the first time, and an interpreter starts.
 const DESCRIBE_TIME: Duration = Duration::from_secs(10);
 
+/// Lines a second about failed calls.
+const HOST_LINES: u32 = 2;
+
 /// What a plugin can implement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
@@ -120,6 +123,7 @@ impl Plugin {
             config_text: settings.config.to_string(),
             config: settings.config.clone(),
             log: Log::new(&settings.name, settings.log_lines_per_second),
+            host_log: Log::new(&settings.name, HOST_LINES),
             events: Events::new(&settings.name),
             store,
             allow: settings.allow.clone(),
@@ -145,7 +149,7 @@ impl Plugin {
         if plugin.interfaces().next().is_none() {
             return Err(LoadError::NoInterface);
         }
-        let description = plugin.describe(Instant::now() + DESCRIBE_TIME).await?;
+        let description = plugin.describe(DESCRIBE_TIME).await?;
         plugin.description = description.map_err(LoadError::Refused)?;
         Ok(plugin)
     }
@@ -198,7 +202,7 @@ impl Plugin {
 
     /// Writes a failed call to the plugin's log, at its rate.
     pub fn log_failure(&self, failure: &Failure) {
-        self.shared.log.write(Level::Warn, &format!("a call failed: {failure}"));
+        self.shared.host_log.write(Level::Warn, &format!("a call failed: {failure}"));
     }
 
     pub(crate) fn engine(&self) -> &Engine {

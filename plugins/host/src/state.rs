@@ -25,6 +25,8 @@ pub struct Shared {
     pub(crate) config: serde_json::Value,
     pub(crate) config_text: String,
     pub(crate) log: Log,
+    /// For what the host says about it, which its own lines must not crowd out.
+    pub(crate) host_log: Log,
     pub(crate) events: Events,
     pub(crate) store: Arc<Store>,
     pub(crate) allow: Allow,
@@ -37,8 +39,6 @@ pub struct State {
     shared: Arc<Shared>,
     /// Bytes of memory held.
     pub(crate) memory: usize,
-    /// Whether it was refused more.
-    pub(crate) exhausted: bool,
     /// Made when the guest first calls WASI, which most never do.
     wasi: Option<WasiCtx>,
     table: ResourceTable,
@@ -53,8 +53,17 @@ impl HasData for StateOf {
 
 impl State {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, memory: 0, exhausted: false, wasi: None, table: ResourceTable::new() }
+        Self { shared, memory: 0, wasi: None, table: ResourceTable::new() }
     }
+}
+
+/// A guest wanted more than it may have.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Exhausted {
+    #[error("more memory wanted than {0} bytes")]
+    Memory(usize),
+    #[error("a larger table wanted than {MAX_TABLE_ELEMENTS} elements")]
+    Table,
 }
 
 /// Refusal ends the call: guests do not expect it, and fail in worse ways.
@@ -68,9 +77,7 @@ impl ResourceLimiter for State {
         // A component may have several memories.
         let total = self.memory.saturating_add(desired.saturating_sub(current));
         if total > self.shared.memory {
-            self.exhausted = true;
-            let limit = self.shared.memory;
-            return Err(wasmtime::format_err!("more memory wanted than {limit} bytes"));
+            return Err(Exhausted::Memory(self.shared.memory).into());
         }
         self.memory = total;
         Ok(true)
@@ -83,8 +90,7 @@ impl ResourceLimiter for State {
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
         if desired > MAX_TABLE_ELEMENTS {
-            self.exhausted = true;
-            return Err(wasmtime::format_err!("a larger table wanted than {MAX_TABLE_ELEMENTS}"));
+            return Err(Exhausted::Table.into());
         }
         Ok(true)
     }

@@ -156,7 +156,12 @@ impl Link {
                 if failure.kind == FailureKind::Decision {
                     self.plugin.figures().failed(failure.kind);
                 }
-                pass.failure();
+                // That the machine is busy says nothing about the plugin.
+                if failure.kind == FailureKind::Busy {
+                    drop(pass)
+                } else {
+                    pass.failure()
+                }
                 self.plugin.log_failure(&failure);
                 self.failed(failure.kind.as_str())
             }

@@ -113,7 +113,8 @@ fn reloaded(plugin: &PluginConfig, result: &'static str) {
 }
 
 /// The user's own cache directory, as the XDG base directory specification has it.
-fn cache_directory() -> Option<PathBuf> {
+#[must_use]
+pub fn cache_directory() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
     Some(base.join("sluicegate"))

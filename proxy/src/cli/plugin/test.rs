@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::cli::{fail, print};
 use crate::config::units::{ByteSize, Period};
 use crate::pipeline::plugins::{form, shown};
+use crate::plugin::loader::cache_directory;
 use crate::plugin::summary::{Facts, summary};
 use crate::plugin::{decision, document::Document, edit};
 use crate::request::endpoint::Endpoint;
@@ -29,7 +30,8 @@ pub(in crate::cli) struct Arguments {
     /// `{"endpoint", "caller", "headers", "body"}`.
     #[arg(long)]
     requests: PathBuf,
-    /// The gateway's state as JSON: `{"route", "config", "targets": […]}`.
+    /// The gateway's state as JSON: `{"route", "config", "targets": […]}`. Without it, one target
+    /// of which nothing is known.
     #[arg(long)]
     state: Option<PathBuf>,
     /// Longest time for one call.
@@ -113,6 +115,12 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// With the gateway's own cache of compiled code, where there is one.
+fn engine() -> Result<Engine, String> {
+    let cached = cache_directory().map(|dir| Engine::new(Some(&dir), 1));
+    cached.and_then(Result::ok).map_or_else(|| Engine::new(None, 1), Ok)
+}
+
 fn read(file: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|cause| format!("{}: {cause}", file.display()))
 }
@@ -123,7 +131,7 @@ fn unit<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
 
 async fn test(arguments: &Arguments) -> Result<(String, usize), String> {
     let state = match &arguments.state {
-        None => State::default(),
+        None => State { targets: vec![Target::unknown()], ..State::default() },
         Some(file) => serde_json::from_slice::<State>(&read(file)?)
             .map_err(|cause| format!("{}: {cause}", file.display()))?,
     };
@@ -136,7 +144,7 @@ async fn test(arguments: &Arguments) -> Result<(String, usize), String> {
     };
     let wasm = read(&arguments.file)?;
     let began = Instant::now();
-    let plugin = Plugin::load(&Engine::new(None, 1)?, &wasm, settings, Arc::default())
+    let plugin = Plugin::load(&engine()?, &wasm, settings, Arc::default())
         .await
         .map_err(|cause| format!("{}: {cause}", arguments.file.display()))?;
     let mut report = Report { text: String::new(), failures: 0 };
@@ -162,6 +170,25 @@ async fn test(arguments: &Arguments) -> Result<(String, usize), String> {
 }
 
 impl Target {
+    /// What is chosen from without `--state`.
+    fn unknown() -> Self {
+        Self {
+            upstream: "host".into(),
+            model: "model".into(),
+            fallback: false,
+            weight: 1,
+            resident: None,
+            partial: None,
+            headroom: None,
+            in_flight: 0,
+            waiting: 0,
+            tokens_per_second: None,
+            load_ms: None,
+            breaker: Breaker::Closed,
+            context_length: None,
+        }
+    }
+
     fn shown(&self) -> router::Target {
         router::Target {
             upstream: self.upstream.clone(),
