@@ -234,7 +234,7 @@ impl Plugin {
                 (_, Err(cause)) => Err(classify(&cause)),
             }
         };
-        match turns::drive(limit, &self.engine().slow, work).await {
+        match turns::drive(limit, &self.engine().slow, &self.engine().ticker, work).await {
             Ok(outcome) => outcome,
             Err(Expired::Limit) => {
                 Err(Failure::new(FailureKind::Deadline, "it did not end in time"))

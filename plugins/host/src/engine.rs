@@ -1,13 +1,10 @@
 //! What all plugins share: the compiler, the memory that instances are taken from, and the clock
-//! tick that interrupts a guest.
+//! that interrupts a guest.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, Thread};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
@@ -16,12 +13,9 @@ use wasmtime::{
 };
 
 use crate::bindings::sluicegate::plugin as wit;
+use crate::clock::Ticker;
 use crate::state::{State, StateOf};
 
-/// A guest that computes is interrupted this often, to let other requests pass.
-const TICK: Duration = Duration::from_millis(1);
-/// Ticks without any call after which the clock stops, so that an idle gateway does not wake up.
-const IDLE_TICKS: u32 = 100;
 /// Component instances at one time, all plugins together.
 const MAX_INSTANCES: u32 = 512;
 /// Core instances, memories and tables of one component: components made from Python consist of
@@ -136,79 +130,4 @@ fn compile_cache(dir: &Path) -> Result<Cache, String> {
     let mut config = CacheConfig::new();
     config.with_directory(dir).with_files_total_size_soft_limit(CACHE_SIZE);
     Cache::new(config).map_err(|cause| format!("{shown}: {cause:#}"))
-}
-
-/// Advances the engine's epoch while calls run.
-#[derive(Debug)]
-pub(crate) struct Ticker {
-    started: AtomicU64,
-    running: AtomicU64,
-    parked: AtomicBool,
-    thread: Thread,
-}
-
-/// A call the clock ticks for.
-pub(crate) struct Ticking<'a>(&'a Ticker);
-
-impl Ticker {
-    fn start(engine: wasmtime::EngineWeak) -> Result<Arc<Self>, String> {
-        let (hand_over, receive) = std::sync::mpsc::sync_channel::<Arc<Self>>(1);
-        let handle = thread::Builder::new()
-            .name("plugin-clock".into())
-            .spawn(move || {
-                let Ok(ticker) = receive.recv() else { return };
-                // The thread must not keep the engine, nor itself, alive.
-                let ticker = { Arc::downgrade(&ticker) };
-                let mut idle = 0;
-                let mut seen = 0;
-                loop {
-                    thread::sleep(TICK);
-                    let (Some(ticker), Some(engine)) = (ticker.upgrade(), engine.upgrade()) else {
-                        return;
-                    };
-                    engine.increment_epoch();
-                    let started = ticker.started.load(Ordering::SeqCst);
-                    let busy = started != seen || ticker.running.load(Ordering::SeqCst) > 0;
-                    idle = if busy { 0 } else { idle + 1 };
-                    seen = started;
-                    if idle >= IDLE_TICKS {
-                        ticker.park(seen);
-                        idle = 0;
-                    }
-                }
-            })
-            .map_err(|cause| format!("the plugin clock did not start: {cause}"))?;
-        let ticker = Arc::new(Self {
-            started: AtomicU64::new(0),
-            running: AtomicU64::new(0),
-            parked: AtomicBool::new(false),
-            thread: handle.thread().clone(),
-        });
-        hand_over.send(Arc::clone(&ticker)).map_err(|cause| cause.to_string())?;
-        Ok(ticker)
-    }
-
-    fn park(&self, seen: u64) {
-        self.parked.store(true, Ordering::SeqCst);
-        // A call that began before the flag was up did not see it.
-        if self.started.load(Ordering::SeqCst) == seen {
-            thread::park_timeout(Duration::from_secs(60));
-        }
-        self.parked.store(false, Ordering::SeqCst);
-    }
-
-    pub(crate) fn begin(&self) -> Ticking<'_> {
-        self.started.fetch_add(1, Ordering::SeqCst);
-        self.running.fetch_add(1, Ordering::SeqCst);
-        if self.parked.load(Ordering::SeqCst) {
-            self.thread.unpark();
-        }
-        Ticking(self)
-    }
-}
-
-impl Drop for Ticking<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-    }
 }

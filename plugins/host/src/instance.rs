@@ -126,10 +126,9 @@ fn missing() -> wasmtime::Error {
     wasmtime::format_err!("the plugin does not export this interface")
 }
 
-/// At every tick of the clock the guest lets others run; at first only at the second, so that a
-/// short call is not interrupted because the clock happens to tick.
+/// At every tick of the clock the guest lets others run.
 fn arm(store: &mut Store<State>) {
-    store.set_epoch_deadline(2);
+    store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
 }
 

@@ -3,7 +3,7 @@
 //!
 //! # Layout, by lifetime
 //!
-//! - [`engine`]: one for the process: compiler, allocator, clock tick.
+//! - [`engine`], `clock`: one for the process: compiler, allocator, and what interrupts guests.
 //! - [`plugin`]: one for each plugin configured: compiled, linked, described.
 //! - [`instance`]: one for each call, or for some thousand.
 //! - [`call`], `turns`: one call: its turns, its deadline, its outcome.
@@ -15,6 +15,7 @@
 
 pub mod bindings;
 pub mod call;
+mod clock;
 pub mod engine;
 pub mod events;
 pub mod figures;

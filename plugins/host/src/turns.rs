@@ -11,6 +11,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use crate::clock::Ticker;
+
 /// Longest wait for a place, and for all turns of a call together. It is not the guest's time: on a
 /// busy machine it may take many times as long as the call itself.
 pub(crate) const MAX_TURN_WAIT: Duration = Duration::from_secs(1);
@@ -35,12 +37,14 @@ pub(crate) enum Expired {
 pub(crate) async fn drive<T>(
     limit: Duration,
     slow: &Semaphore,
+    clock: &Ticker,
     work: impl Future<Output = T>,
 ) -> Result<T, Expired> {
     let mut work = pin!(work);
     if let Poll::Ready(value) = poll(&mut work, Waker::noop()) {
         return Ok(value);
     }
+    let _faster = clock.hurry();
     let woken = Arc::new(Woken(Notify::new()));
     let waker = Waker::from(Arc::clone(&woken));
     let mut used = Duration::ZERO;
@@ -107,6 +111,11 @@ mod tests {
         }
     }
 
+    fn clock() -> Arc<Ticker> {
+        let engine = wasmtime::Engine::default();
+        Ticker::start(engine.weak()).expect("a thread")
+    }
+
     fn limit() -> Duration {
         Duration::from_millis(20)
     }
@@ -114,6 +123,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_never_ends_is_given_up_and_others_run_meanwhile() {
         let slow = Semaphore::new(1);
+        let clock = clock();
         let mut ticks = 0;
         let other = async {
             loop {
@@ -122,7 +132,7 @@ mod tests {
             }
         };
         tokio::select! {
-            ended = drive(limit(), &slow, endless()) => assert_eq!(ended, Err(Expired::Limit)),
+            ended = drive(limit(), &slow, &clock, endless()) => assert_eq!(ended, Err(Expired::Limit)),
             () = other => {}
         }
         assert!(ticks >= 3, "{ticks}");
@@ -132,8 +142,8 @@ mod tests {
     async fn waiting_is_its_own_time() {
         let slow = Semaphore::new(1);
         let sleep = |millis| tokio::time::sleep(Duration::from_millis(millis));
-        assert_eq!(drive(limit(), &slow, sleep(10)).await, Ok(()));
-        assert_eq!(drive(limit(), &slow, sleep(30)).await, Err(Expired::Limit));
+        assert_eq!(drive(limit(), &slow, &clock(), sleep(10)).await, Ok(()));
+        assert_eq!(drive(limit(), &slow, &clock(), sleep(30)).await, Err(Expired::Limit));
     }
 
     #[tokio::test(start_paused = true)]
@@ -141,7 +151,7 @@ mod tests {
         let slow = Semaphore::new(1);
         let taken = slow.acquire().await.expect("open");
         let work = tokio::task::yield_now();
-        let driven = async { drive(limit(), &slow, work).await };
+        let driven = async { drive(limit(), &slow, &clock(), work).await };
         let release = async {
             tokio::time::sleep(limit() * 10).await;
             drop(taken);
@@ -149,6 +159,6 @@ mod tests {
         assert_eq!(tokio::join!(driven, release).0, Ok(()));
         let _taken = slow.acquire().await.expect("open");
         let work = tokio::task::yield_now();
-        assert_eq!(drive(limit(), &slow, work).await, Err(Expired::Turn));
+        assert_eq!(drive(limit(), &slow, &clock(), work).await, Err(Expired::Turn));
     }
 }

@@ -2,6 +2,7 @@ use serde_json::json;
 use sluicegate_simulator::{Model, Settings};
 use sluicegate_test_support::{Gateway, Response, post};
 
+use crate::operations::satisfies_promtool;
 use crate::{BIN, CHAT, simulator, upstream};
 
 /// A route over a small and a big model on one upstream, with the shipped plugins in `chain`.
@@ -81,6 +82,7 @@ async fn a_whole_chain_of_shipped_plugins_serves_streams() {
         assert!(stream.ends_with("data: [DONE]\n\n"), "{stream}");
     }
     let page = gateway.metrics().await;
+    satisfies_promtool(&page);
     let failures = page.lines().filter(|line| {
         line.starts_with("sluicegate_plugin_failures_total") && !line.ends_with(" 0")
     });
