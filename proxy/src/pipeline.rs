@@ -31,7 +31,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::ctx::{Ctx, Headers, Phase};
 use self::obtain::Answer;
-use self::plugins::{Passed, check_moved};
 use self::state::{Shared, Snapshot};
 use crate::error::{Error, Kind};
 use crate::listener::stream::ClientStream;
@@ -213,19 +212,9 @@ impl Pipeline {
         ctx.asked.clone_from(&request.scan.model);
         caller.check_model(&request.scan.model)?;
         let mut plan = self.plan(session, snapshot, &request, ctx).await?;
-        if let Some(chain) = snapshot.chain(&plan) {
-            let both = (&mut request, &mut plan);
-            let passed = Box::pin(self.pass_plugins(session, snapshot, chain, both, ctx)).await?;
-            match passed {
-                Passed::Answered(text) => {
-                    return self.answer_directly(session, &request, &text, ctx).await;
-                }
-                Passed::On { model: Some(model) } => {
-                    check_moved(&caller, &model)?;
-                    plan = self.plan_for(session, snapshot, &model, &request, ctx).await?;
-                }
-                Passed::On { model: None } => {}
-            }
+        let passed = self.run_plugins(session, snapshot, (&mut request, &mut plan), &caller, ctx);
+        if let Some(text) = Box::pin(passed).await? {
+            return self.answer_directly(session, &request, &text, ctx).await;
         }
         // Boxed: its state would otherwise be kept, unused, for as long as the answer streams.
         let search = Box::pin(self.await_answer(session, snapshot, &request, &plan, ctx));
@@ -271,7 +260,7 @@ impl Pipeline {
         Ok(plan)
     }
 
-    async fn plan_for(
+    pub(super) async fn plan_for(
         &self,
         session: &mut ServerSession,
         snapshot: &Snapshot,

@@ -104,6 +104,10 @@ impl Router for Faulty {
                     target.headroom.map_or(-1.0, |bytes| bytes as f64)
                 })
             }
+            "speed" => {
+                let speed = targets[0].tokens_per_second;
+                rank(&[(0, 1.0)], &speed.map_or("none".into(), |speed| format!("{speed:.1}")))
+            }
             // Says what it was shown.
             "tell" => {
                 let seen = format!(
@@ -201,6 +205,10 @@ impl Responder for Faulty {
                 } else {
                     Edited { text: String::new(), state: held }
                 }
+            }
+            "hold-then-trap" => {
+                assert!(piece.state.len() < 2, "told to");
+                Edited { text: String::new(), state: vec![0; piece.state.len() + 1] }
             }
             "huge-state" => Edited { text: piece.text, state: vec![0; 1 << 20] },
             _ => Edited { text: piece.text, state: Vec::new() },

@@ -1,15 +1,20 @@
 //! One instance of a plugin, and those kept for the next call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::Gauge;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{Instance as Component, InstancePre};
 
 use crate::bindings::exports::sluicegate::plugin as wit;
 use crate::engine::Engine;
 use crate::state::{Shared, State};
+
+/// An instance not needed for so long is dropped when another is given back.
+const MAX_IDLE: Duration = Duration::from_secs(10);
 
 /// Where a component's exports are; `None` for the interfaces it does not implement.
 pub(crate) struct Exports {
@@ -135,19 +140,26 @@ fn arm(store: &mut Store<State>) {
 /// Instances between two calls.
 #[derive(Default)]
 pub(crate) struct Idle {
-    kept: Mutex<Vec<Instance>>,
+    /// The one used last is taken first.
+    kept: Mutex<Vec<(Instant, Instance)>>,
 }
 
 impl Idle {
     pub(crate) fn take(&self) -> Option<Instance> {
-        self.kept.lock().pop()
+        self.kept.lock().pop().map(|(_, instance)| instance)
     }
 
     /// Keeps `instance` unless there are `most` already.
     pub(crate) fn put(&self, instance: Instance, most: usize) {
+        let now = Instant::now();
         let mut kept = self.kept.lock();
+        // A burst's instances go again: all plugins share what there is.
+        let unused = kept.first().is_some_and(|(since, _)| now.duration_since(*since) > MAX_IDLE);
+        let cold = if unused { Some(kept.remove(0)) } else { None };
         if kept.len() < most {
-            kept.push(instance);
+            kept.push((now, instance));
         }
+        drop(kept);
+        drop(cold);
     }
 }

@@ -30,7 +30,7 @@ pub struct Settings {
     pub name: String,
     /// Its `config`, a JSON object.
     pub config: serde_json::Value,
-    /// Longest time for one call.
+    /// Longest time for one call: processor time, and time it waits for something.
     pub deadline: Duration,
     /// Most memory of one instance, in bytes.
     pub memory: usize,
@@ -38,7 +38,7 @@ pub struct Settings {
     pub isolation: Isolation,
     /// Calls after which a reused instance is dropped.
     pub max_calls_per_instance: u32,
-    /// Calls at one time; more wait, within their deadline.
+    /// Calls at one time; more wait, a second at most.
     pub max_concurrent: usize,
     /// Log lines a second.
     pub log_lines_per_second: u32,

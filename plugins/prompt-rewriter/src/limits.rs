@@ -94,7 +94,8 @@ pub(crate) fn edit(settings: &Settings, request: &Request, edits: &mut Vec<Edit>
         let tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
         edits.push(Edit::SetParameter((name.to_owned(), Value::Integer(tokens))));
         // It goes before `max_tokens`, and the larger of the two may be in it.
-        if request.endpoint == Endpoint::ChatCompletions && parameters.max_tokens.is_some() {
+        // One that cannot be read is shown as none.
+        if request.endpoint == Endpoint::ChatCompletions {
             edits.push(Edit::RemoveParameter("max_completion_tokens".to_owned()));
         }
     }

@@ -29,7 +29,8 @@ pub struct RawPlugin {
     #[serde(default)]
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub config: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Longest time for one call. Default `10ms`.
+    /// Longest time for one call: processor time, and time it waits for something. On a busy machine
+    /// it may take up to two seconds more to get its turns. Default `10ms`.
     pub deadline: Option<Period>,
     /// Most memory of one instance. Default `32MiB`.
     pub memory: Option<ByteSize>,
@@ -38,7 +39,7 @@ pub struct RawPlugin {
     pub isolation: Option<Isolation>,
     /// Calls after which a reused instance is replaced. Default 10000.
     pub max_calls_per_instance: Option<u32>,
-    /// Calls at one time; more wait, within `deadline`. Default 32.
+    /// Calls at one time; more wait, a second at most. Default 32.
     pub max_concurrent: Option<usize>,
     /// What becomes of a request when a call fails: `continue` (default) as if the plugin were not
     /// there, or `reject` it with status 503.
@@ -172,6 +173,9 @@ fn plugin(raw: &RawPlugin, source: &Source) -> Result<PluginConfig, ConfigError>
     let memory = raw.memory.unwrap_or(ByteSize::mib(32));
     if memory.is_empty() || memory > MAX_MEMORY {
         return Err(fail("`memory` must be more than zero and 1GiB at most".into()));
+    }
+    if let Some(path) = raw.allow.read.iter().find(|path| !Path::new(path).is_absolute()) {
+        return Err(fail(format!("`allow.read`: `{path}` is no absolute path")));
     }
     let at_least_one = [
         ("max_calls_per_instance", raw.max_calls_per_instance == Some(0)),

@@ -8,7 +8,6 @@ use http::{HeaderMap, Method};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
-use super::plugins;
 use super::state::Backend;
 use crate::config::raw::UpstreamKind;
 use crate::error::Dialect;
@@ -197,7 +196,7 @@ impl Ctx {
         }
         head.set(X_REASON, self.reason.clone());
         let (queued, upstream) = (self.progress.queued, self.progress.upstream_wait);
-        let plugins = plugins::spent(self);
+        let plugins = self.trail.as_ref().map_or(Duration::ZERO, |trail| trail.spent);
         let own = self.started.elapsed().saturating_sub(queued + upstream + plugins);
         let mut text = String::with_capacity(72);
         for (name, spent) in

@@ -10,7 +10,7 @@ use http::header::{self, HeaderValue};
 use pingora_core::protocols::http::ServerSession;
 use sluicegate_plugin_host::types;
 use sluicegate_plugin_host::{Interface, cache_policy, responder, router as wit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::ctx::Ctx;
 use super::state::{Backend, Snapshot};
@@ -30,12 +30,24 @@ use crate::request::endpoint::Endpoint;
 use crate::response::downstream::{self, Head};
 use crate::router::{Plan, Target};
 
+/// Times that plugins may move a request to another route.
+const MAX_MOVES: usize = 1;
+/// Longest time for a text to wait with: meanwhile nothing else is done for the request.
+const WAITING_TEXT: Duration = Duration::from_millis(100);
+
 /// What a chain made of a request.
-pub(super) enum Passed {
+enum Passed {
     /// It goes on, possibly changed, possibly to another model.
     On { model: Option<String> },
     /// A plugin answers it.
     Answered(String),
+}
+
+/// A request, where it may go, and the model it asks for by now.
+struct Going<'a> {
+    request: &'a mut Request,
+    plan: &'a mut Plan,
+    model: &'a str,
 }
 
 /// One request's way through a chain.
@@ -47,13 +59,45 @@ struct Pass<'a> {
 }
 
 impl Pipeline {
+    /// Takes `request` through the plugins of its route, and of the one they move it to; gives the
+    /// text where a plugin answers.
+    pub(super) async fn run_plugins(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        (request, plan): (&mut Request, &mut Plan),
+        caller: &Caller,
+        ctx: &mut Ctx,
+    ) -> Result<Option<String>, Stop> {
+        let mut model = request.scan.model.clone();
+        for _ in 0..=MAX_MOVES {
+            let Some(chain) = snapshot.chain(plan) else { break };
+            let going = Going { request, plan, model: &model };
+            match self.pass_plugins(session, snapshot, chain, going, ctx).await? {
+                Passed::Answered(text) => return Ok(Some(text)),
+                Passed::On { model: None } => break,
+                Passed::On { model: Some(other) } => {
+                    check_moved(caller, &other)?;
+                    let route = plan.route;
+                    *plan = self.plan_for(session, snapshot, &other, request, ctx).await?;
+                    ctx.reason = HeaderValue::from_static(plan.reason);
+                    if plan.route == route {
+                        break;
+                    }
+                    model = other;
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes `request` through `chain`, while the client is watched.
-    pub(super) async fn pass_plugins(
+    async fn pass_plugins(
         &self,
         session: &mut ServerSession,
         snapshot: &Snapshot,
         chain: &Chain,
-        (request, plan): (&mut Request, &mut Plan),
+        Going { request, plan, model }: Going<'_>,
         ctx: &mut Ctx,
     ) -> Result<Passed, Stop> {
         let route = plan.route.and_then(|index| snapshot.config.routes.get(index));
@@ -61,7 +105,7 @@ impl Pipeline {
             id: ctx.id.as_str(),
             caller: &ctx.caller.0,
             route: route.map(|route| route.model.as_str()),
-            model: &request.scan.model,
+            model,
             endpoint: shown(request.endpoint),
             form: form(request.endpoint),
             streaming: request.streaming,
@@ -69,8 +113,10 @@ impl Pipeline {
         let headers = session.req_header().headers.iter();
         let headers =
             headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let summary = summary(&facts, chain.needs, headers, &request.body);
-        let mut pass = Pass { chain, request, summary, trail: Trail::default() };
+        let summary = summary(&facts, chain.needs, headers, &request.body).map_err(unclear)?;
+        // A request that moved to another route keeps its trail.
+        let trail = ctx.trail.take().map_or_else(Trail::default, |trail| *trail);
+        let mut pass = Pass { chain, request, summary, trail };
         let passed = tokio::select! {
             biased;
             passed = pass.run(snapshot, plan, &mut ctx.reason) => passed.map_err(Stop::Refused),
@@ -104,7 +150,8 @@ impl Pipeline {
             return COMMENT;
         };
         // The text is an ornament: a plugin that cannot give one costs nothing else.
-        let Ok(Some(text)) = shaper.waiting(ctx.started.elapsed()).await else { return COMMENT };
+        let asked = shaper.waiting(ctx.started.elapsed());
+        let Ok(Ok(Some(text))) = timeout(WAITING_TEXT, asked).await else { return COMMENT };
         let id = ctx.id.to_string();
         let endpoint = shown(request.endpoint);
         Bytes::from(Direct { id: &id, model: &request.scan.model, endpoint, text: &text }.event())
@@ -177,7 +224,12 @@ impl Pass<'_> {
         let shadow = link.config.shadow;
         let mut note = |text| self.trail.note((&link.config.name, shadow), "router", took, text);
         match decided.inspect_err(|error| note(format!("failed: {error}")))? {
-            None => note("proceed".into()),
+            None => {
+                note("proceed".into());
+                if shadow {
+                    link.shadowed(false);
+                }
+            }
             Some(RouterDecision::Reject(error)) => {
                 note(format!("reject {}", error.code()));
                 if !shadow {
@@ -227,7 +279,7 @@ impl Pass<'_> {
         let body = self.request.body.clone();
         if !order.defaults.is_empty()
             && !self.request.endpoint.is_native()
-            && let Some(document) = Document::parse(form, &body)
+            && let Ok(document) = Document::parse(form, &body)
             && let Ok(Some(changed)) = edit::set_defaults(&document, &order.defaults)
         {
             self.change(changed)?;
@@ -241,7 +293,7 @@ impl Pass<'_> {
         let hidden = Hidden::from(&mut self.summary, link);
         let began = Instant::now();
         let check = |edits: Vec<_>| {
-            let document = Document::parse(form, &body).ok_or("the body cannot be edited")?;
+            let document = Document::parse(form, &body)?;
             let changed = edit::apply(&document, &edits)?;
             Ok((changed, edits.len()))
         };
@@ -258,6 +310,9 @@ impl Pass<'_> {
             Some(RewriterDecision::Answer(_)) => "answer".into(),
         });
         if shadow {
+            if decided.is_none() {
+                link.shadowed(false);
+            }
             if let Some(decision) = decided {
                 let changes = |b: &Bytes| *b != self.request.body;
                 link.shadowed(
@@ -286,7 +341,8 @@ impl Pass<'_> {
         self.request.replace_body(body)?;
         self.trail.changed = true;
         let form = form(self.request.endpoint);
-        read_body(&mut self.summary, self.chain.needs, form, &self.request.body);
+        read_body(&mut self.summary, self.chain.needs, form, &self.request.body)
+            .map_err(unclear)?;
         Ok(())
     }
 
@@ -300,7 +356,12 @@ impl Pass<'_> {
         let mut note =
             |text| self.trail.note((&link.config.name, shadow), "cache-policy", took, text);
         match decided.inspect_err(|error| note(format!("failed: {error}")))? {
-            None => note("proceed".into()),
+            None => {
+                note("proceed".into());
+                if shadow {
+                    link.shadowed(false);
+                }
+            }
             Some(policy) => {
                 note(describe(&policy));
                 if shadow {
@@ -384,22 +445,23 @@ pub(crate) fn form(endpoint: Endpoint) -> Form {
         Endpoint::ChatCompletions | Endpoint::ApiChat => Form::Chat,
         Endpoint::Messages => Form::Messages,
         Endpoint::Responses => Form::Responses,
-        Endpoint::Completions => Form::Prompt,
+        Endpoint::Completions | Endpoint::ApiEmbeddings => Form::Prompt,
+        Endpoint::Embeddings | Endpoint::ApiEmbed => Form::Input,
         Endpoint::ApiGenerate => Form::Generate,
         _ => Form::Other,
     }
 }
 
 /// The error for a caller whose request a plugin moved to a model it may not use.
-pub(super) fn check_moved(caller: &Caller, model: &str) -> Result<(), Error> {
+fn check_moved(caller: &Caller, model: &str) -> Result<(), Error> {
     caller.check_model(model).map_err(|_| {
         let message = "a plugin chose a model for this request that its key may not use";
         Error::new(Kind::Forbidden, message)
     })
 }
 
-/// Time of a chain, for `server-timing`.
-pub(super) fn spent(ctx: &Ctx) -> Duration {
-    let shaping = ctx.shaper.as_ref().map_or(Duration::ZERO, |shaper| shaper.spent());
-    ctx.trail.as_ref().map_or(Duration::ZERO, |trail| trail.spent) + shaping
+/// Plugins are to see what the upstream will read, or neither is to.
+fn unclear(why: String) -> Error {
+    let message = format!("a plugin of this route must read the request, and cannot: {why}");
+    Error::new(Kind::InvalidRequest, message)
 }

@@ -178,7 +178,9 @@ impl StreamRelay<'_> {
             head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             downstream::begin(session, head).await?;
         }
+        let began = Instant::now();
         let ended = self.pump(session).await;
+        self.measure(began, ctx);
         ctx.shaper = self.shaper.take();
         ctx.usage = self.stream.watch.usage;
         if let Some(pass) = self.pass.take() {
@@ -275,6 +277,17 @@ impl StreamRelay<'_> {
             return Some(Failure::TotalTimeout);
         }
         (now >= heard + self.bounds.timeouts.idle.0).then_some(Failure::Stalled)
+    }
+
+    /// Learns how fast the upstream generates, from what it says it generated.
+    fn measure(&self, began: Instant, ctx: &Ctx) {
+        let tokens = self.stream.watch.usage.and_then(|usage| usage.completion_tokens).unwrap_or(0);
+        let took = began.elapsed().as_secs_f64();
+        if let Some((backend, model)) = ctx.answered_by.as_ref().filter(|_| tokens > 1)
+            && took > 0.0
+        {
+            backend.speeds.record(model, (tokens - 1) as f64 / took);
+        }
     }
 
     /// Takes what is to be sent through the plugins that want to see it.

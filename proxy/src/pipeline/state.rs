@@ -70,10 +70,8 @@ impl Backend {
     #[must_use]
     pub fn headroom(&self) -> Option<u64> {
         let declared = self.origin.config.vram?;
-        if self.slots.in_flight() == 0 {
-            return Some(declared);
-        }
-        Some(declared.saturating_sub(self.residency.vram()?))
+        let taken = self.residency.vram()?;
+        Some(if self.slots.in_flight() == 0 { declared } else { declared.saturating_sub(taken) })
     }
 
     /// Whether it has Ollama's native endpoints.

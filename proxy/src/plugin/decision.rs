@@ -1,6 +1,7 @@
 //! What plugins decide, checked: a decision that makes no sense is a failure of its call, never of
 //! the request.
 
+use super::edit;
 use sluicegate_plugin_host::router::Ranking;
 use sluicegate_plugin_host::types::{Rejection, Value};
 use sluicegate_plugin_host::{cache_policy, responder};
@@ -56,6 +57,7 @@ pub fn order(ranking: Ranking, count: usize) -> Result<Order, String> {
     if ranking.defaults.len() > MAX_DEFAULTS {
         return Err(format!("{} defaults; {MAX_DEFAULTS} at most", ranking.defaults.len()));
     }
+    ranking.defaults.iter().try_for_each(|(name, value)| edit::check(name, value))?;
     let reason = &ranking.reason;
     if reason.len() > MAX_REASON
         || !reason.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
@@ -165,6 +167,10 @@ mod tests {
         }
         let forged = Ranking { reason: "a\r\nx-injected: 1".into(), ..ranking(&[(0, 1.0)]) };
         assert!(order(forged, 3).is_err());
+        for (name, value) in [("model", Value::Integer(1)), ("x", Value::Number(f64::NAN))] {
+            let defaults = vec![(name.to_owned(), value)];
+            assert!(order(Ranking { defaults, ..ranking(&[(0, 1.0)]) }, 3).is_err(), "{name}");
+        }
         let reject = |status, code: &str, message: &str| {
             rejection(Rejection { status, code: code.into(), message: message.into() })
         };

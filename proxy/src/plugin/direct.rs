@@ -87,6 +87,16 @@ impl Direct<'_> {
     }
 }
 
+/// A text as one event of a chat's stream.
+#[must_use]
+pub fn text_event(id: &str, model: &str, choice: u32, text: &str) -> String {
+    let delta = json!({"content": text});
+    let choice = json!({"index": choice, "delta": delta, "logprobs": null, "finish_reason": null});
+    let event = json!({"id": id, "object": "chat.completion.chunk", "created": seconds(),
+        "model": model, "choices": [choice]});
+    format!("data: {event}\n\n")
+}
+
 fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -17,8 +17,10 @@ pub enum Form {
     Messages,
     /// OpenAI's responses: `instructions`, and `input` as text or a list of items.
     Responses,
-    /// A single `prompt`.
+    /// A `prompt`, or several.
     Prompt,
+    /// An `input`, or several.
+    Input,
     /// Ollama's generate: `system` beside `prompt`.
     Generate,
     /// Nothing of a conversation.
@@ -31,7 +33,7 @@ impl Form {
         match self {
             Self::Messages | Self::Generate => Some("system"),
             Self::Responses => Some("instructions"),
-            Self::Chat | Self::Prompt | Self::Other => None,
+            Self::Chat | Self::Prompt | Self::Input | Self::Other => None,
         }
     }
 
@@ -39,7 +41,7 @@ impl Form {
     pub(super) fn list_member(self) -> Option<&'static str> {
         match self {
             Self::Chat | Self::Messages => Some("messages"),
-            Self::Responses => Some("input"),
+            Self::Responses | Self::Input => Some("input"),
             Self::Prompt | Self::Generate => Some("prompt"),
             Self::Other => None,
         }
@@ -56,14 +58,33 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Whether it is called `name`; Ollama reads names without regard to case.
+    /// Whether it is called `name`, in lower case; Ollama reads names without regard to case.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         let key = self.key.get();
         match key.get(1..key.len().saturating_sub(1)) {
-            Some(plain) if !plain.contains('\\') => plain.eq_ignore_ascii_case(name),
-            _ => serde_json::from_str::<String>(key).is_ok_and(|k| k.eq_ignore_ascii_case(name)),
+            Some(plain) if plain.is_ascii() && !plain.contains('\\') => {
+                plain.eq_ignore_ascii_case(name)
+            }
+            _ => serde_json::from_str::<String>(key).is_ok_and(|key| folds_to(&key, name)),
         }
+    }
+}
+
+/// Whether `key` is `name` to a reader that folds case as Go does, where `ſ` is an `s` and the sign
+/// for kelvin a `k`.
+fn folds_to(key: &str, name: &str) -> bool {
+    let fold = |c: char| c.to_lowercase().flat_map(char::to_uppercase);
+    key.chars().flat_map(fold).eq(name.chars().flat_map(fold))
+}
+
+/// The member called `name`. Readers differ in which of several they take.
+fn single<'a>(members: &[Member<'a>], name: &str) -> Result<Option<Member<'a>>, String> {
+    let mut found = members.iter().filter(|member| member.is(name));
+    let first = found.next().copied();
+    match found.next() {
+        None => Ok(first.filter(|member| member.value.get() != "null")),
+        Some(_) => Err(format!("`{name}` is given more than once")),
     }
 }
 
@@ -93,23 +114,33 @@ pub struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// Takes `body`, which is known to be a JSON object, apart.
-    #[must_use]
-    pub fn parse(form: Form, body: &'a [u8]) -> Option<Self> {
-        let members = serde_json::from_slice::<Members<'a>>(body).ok()?.0;
-        let mut document =
-            Self { form, members, items: Vec::new(), messages: Vec::new(), places: Vec::new() };
+    ///
+    /// # Errors
+    /// In words, where servers could read the conversation differently than it would be shown to
+    /// plugins: what a plugin does not see it cannot refuse.
+    pub fn parse(form: Form, body: &'a [u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
+        let members =
+            serde_json::from_str::<Members<'a>>(text).map_err(|cause| cause.to_string())?;
+        let mut document = Self {
+            form,
+            members: members.0,
+            items: Vec::new(),
+            messages: Vec::new(),
+            places: Vec::new(),
+        };
         if let Some(name) = form.system_member()
-            && let Some(member) = document.member(name)
+            && let Some(member) = single(&document.members, name)?
         {
-            let text = content(Some(member.value)).0;
+            let text = content(member.value).map_err(|why| format!("`{name}`: {why}"))?.text;
             document.push(plain(Role::System, text), Place::Member(name));
         }
         if let Some(name) = form.list_member()
-            && let Some(member) = document.member(name)
+            && let Some(member) = single(&document.members, name)?
         {
-            document.read_list(name, member.value);
+            document.read_list(name, member.value)?;
         }
-        Some(document)
+        Ok(document)
     }
 
     /// The member called `name`: the last, which is the one that servers take.
@@ -123,18 +154,20 @@ impl<'a> Document<'a> {
         self.places.push(place);
     }
 
-    fn read_list(&mut self, name: &'static str, value: &'a RawValue) {
+    fn read_list(&mut self, name: &'static str, value: &'a RawValue) -> Result<(), String> {
         if value.get().starts_with('"') {
-            let text = content(Some(value)).0;
-            return self.push(plain(Role::User, text), Place::Member(name));
+            let text = string(value).map_err(|why| format!("`{name}`: {why}"))?;
+            self.push(plain(Role::User, text), Place::Member(name));
+            return Ok(());
         }
-        let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else { return };
-        for (index, raw) in items.iter().enumerate() {
-            if let Ok(item) = serde_json::from_str::<Item<'_>>(raw.get()) {
-                self.push(item.message(), Place::Item(index));
-            }
+        let items = serde_json::from_str::<Vec<&RawValue>>(value.get());
+        self.items = items.map_err(|_| format!("`{name}` is neither a text nor a list"))?;
+        for (index, raw) in self.items.clone().into_iter().enumerate() {
+            let read = if raw.get().starts_with('{') { item(raw) } else { bare(raw) };
+            let message = read.map_err(|why| format!("`{name}[{index}]`: {why}"))?;
+            self.push(message, Place::Item(index));
         }
-        self.items = items;
+        Ok(())
     }
 
     /// Sizes.
@@ -167,16 +200,20 @@ impl<'a> Document<'a> {
         // Ollama's native endpoints have them inside `options`.
         let options = match self.form {
             Form::Chat | Form::Generate => self.member("options"),
-            Form::Messages | Form::Responses | Form::Prompt | Form::Other => None,
+            Form::Messages | Form::Responses | Form::Prompt | Form::Input | Form::Other => None,
         };
         let inner = options.and_then(|options| serde_json::from_str(options.value.get()).ok());
         let inner = inner.unwrap_or(Members(Vec::new())).0;
         Parameters {
             temperature: self.number("temperature", &inner),
             top_p: self.number("top_p", &inner),
+            // Servers differ in which they take: the largest is what may come.
             max_tokens: ["max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict"]
                 .into_iter()
-                .find_map(|name| self.number(name, &inner)),
+                .filter_map(|name| self.number::<f64>(name, &inner))
+                .filter(|limit| limit.is_finite())
+                .map(|limit| limit.max(0.0).ceil() as u64)
+                .max(),
             seed: self.number("seed", &inner),
             n: self.number("n", &inner),
         }
@@ -233,59 +270,56 @@ fn plain(role: Role, text: String) -> Message {
     Message { role, text, attachments: 0, tool_calls: Vec::new(), tool_call_id: None }
 }
 
-#[derive(Deserialize)]
-struct Item<'a> {
-    #[serde(borrow, default)]
-    role: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    r#type: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    images: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    tool_calls: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    tool_call_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    call_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    output: Option<&'a RawValue>,
-}
-
-impl Item<'_> {
-    fn message(&self) -> Message {
-        let kind = self.r#type.and_then(text_of);
-        let role = match (self.role.and_then(text_of).as_deref(), kind.as_deref()) {
-            (Some("system" | "developer"), _) => Role::System,
-            (Some("user"), _) => Role::User,
-            (Some("assistant"), _) | (None, Some("function_call")) => Role::Assistant,
-            (Some("tool" | "function"), _) | (None, Some("function_call_output")) => Role::Tool,
-            _ => Role::Other,
-        };
-        let parts = content(self.content.or(self.output));
-        let mut calls: Vec<String> = parts.1.calls;
-        calls.extend(self.tool_calls.map(ids).unwrap_or_default());
-        let id = self.call_id.and_then(text_of);
-        if kind.as_deref() == Some("function_call") {
-            calls.extend(id.clone());
-        }
-        let result_of = self.tool_call_id.and_then(text_of).or(parts.1.result_of);
-        let by_item = id.filter(|_| kind.as_deref() == Some("function_call_output"));
-        let tool_call_id = result_of.or(by_item);
-        Message {
-            // Anthropic sends a tool's result as the user's message.
-            role: if role == Role::User && tool_call_id.is_some() { Role::Tool } else { role },
-            text: parts.0,
-            attachments: parts.1.attachments + self.images.map_or(0, count),
-            tool_calls: calls,
-            tool_call_id,
-        }
+/// An item of a list that is an object: a message, or a call or result of the responses API.
+fn item(raw: &RawValue) -> Result<Message, String> {
+    let members = serde_json::from_str::<Members<'_>>(raw.get()).map_err(|e| e.to_string())?.0;
+    let text = |name: &str| single(&members, name)?.map(|m| string(m.value)).transpose();
+    let (role, kind, call) = (text("role")?, text("type")?, text("call_id")?);
+    let is_result = kind.as_deref() == Some("function_call_output");
+    let mut role = match (role.as_deref(), kind.as_deref()) {
+        (Some("system" | "developer"), _) => Role::System,
+        (Some("user"), _) => Role::User,
+        (Some("assistant"), _) | (None, Some("function_call")) => Role::Assistant,
+        (Some("tool" | "function"), _) | (None, Some("function_call_output")) => Role::Tool,
+        _ => Role::Other,
+    };
+    let holder = if is_result { "output" } else { "content" };
+    let held = match single(&members, holder)? {
+        Some(member) => content(member.value)?,
+        None => Content::default(),
+    };
+    let mut tool_calls = held.calls;
+    if let Some(calls) = single(&members, "tool_calls")? {
+        tool_calls.extend(ids(calls.value));
     }
+    if kind.as_deref() == Some("function_call") {
+        tool_calls.extend(call.clone());
+    }
+    // Anthropic sends a tool's result as the user's message; what else is in it is the user's.
+    if role == Role::User && held.result_of.is_some() && !held.has_text {
+        role = Role::Tool;
+    }
+    let result_of = text("tool_call_id")?.or(held.result_of).or(call.filter(|_| is_result));
+    let images = single(&members, "images")?.map_or(0, |images| count(images.value));
+    Ok(Message {
+        role,
+        text: held.text,
+        attachments: held.attachments + images,
+        tool_calls,
+        tool_call_id: result_of,
+    })
 }
 
-fn text_of(raw: &RawValue) -> Option<String> {
-    serde_json::from_str(raw.get()).ok()
+/// An item that is no object: one of several prompts, or tokens.
+fn bare(raw: &RawValue) -> Result<Message, String> {
+    if raw.get().starts_with('"') {
+        return Ok(plain(Role::User, string(raw)?));
+    }
+    Ok(Message { attachments: 1, ..plain(Role::Other, String::new()) })
+}
+
+fn string(raw: &RawValue) -> Result<String, String> {
+    serde_json::from_str(raw.get()).map_err(|cause| format!("no text that can be read: {cause}"))
 }
 
 fn ids(list: &RawValue) -> Vec<String> {
@@ -299,55 +333,55 @@ fn ids(list: &RawValue) -> Vec<String> {
     calls.into_iter().map(|call| call.id.unwrap_or_default()).collect()
 }
 
-/// What a content holds beside text.
+/// What a content holds.
 #[derive(Default)]
-struct Beside {
+struct Content {
+    text: String,
+    /// Whether any of the text is the sender's own.
+    has_text: bool,
     attachments: u32,
     calls: Vec<String>,
     result_of: Option<String>,
 }
 
-/// One part of a content list.
-#[derive(Deserialize)]
-pub(super) struct Part<'a> {
-    #[serde(borrow, default)]
-    pub(super) r#type: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    text: Option<&'a RawValue>,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    tool_use_id: Option<String>,
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
+/// The kind of one part of a content list.
+pub(super) fn kind_of(part: &RawValue) -> Result<Option<String>, String> {
+    let members = serde_json::from_str::<Members<'_>>(part.get()).map_err(|e| e.to_string())?.0;
+    single(&members, "type")?.map(|member| string(member.value)).transpose()
 }
 
-impl Part<'_> {
-    pub(super) fn is_text(&self) -> bool {
-        matches!(self.r#type.as_deref(), Some("text" | "input_text" | "output_text"))
-    }
+/// Whether a part of this kind is text.
+pub(super) fn is_text(kind: Option<&str>) -> bool {
+    matches!(kind, Some("text" | "input_text" | "output_text"))
 }
 
-fn content(raw: Option<&RawValue>) -> (String, Beside) {
-    let mut beside = Beside::default();
-    let Some(raw) = raw else { return (String::new(), beside) };
+fn content(raw: &RawValue) -> Result<Content, String> {
     if raw.get().starts_with('"') {
-        return (text_of(raw).unwrap_or_default(), beside);
+        return Ok(Content { text: string(raw)?, has_text: true, ..Content::default() });
     }
-    let parts: Vec<Part<'_>> = serde_json::from_str(raw.get()).unwrap_or_default();
-    let mut texts: Vec<String> = Vec::with_capacity(parts.len());
-    for part in parts {
-        match part.r#type.as_deref() {
-            _ if part.is_text() => texts.extend(part.text.and_then(text_of)),
-            Some("tool_use") => beside.calls.extend(part.id),
-            Some("tool_result") => {
-                beside.result_of = part.tool_use_id;
-                texts.push(content(part.content).0);
+    let parts = serde_json::from_str::<Vec<&RawValue>>(raw.get());
+    let mut held = Content::default();
+    let mut texts: Vec<String> = Vec::new();
+    for part in parts.map_err(|_| "a content is neither a text nor a list of parts")? {
+        let members = serde_json::from_str::<Members<'_>>(part.get()).map_err(|e| e.to_string())?.0;
+        let text = |name: &str| single(&members, name)?.map(|m| string(m.value)).transpose();
+        match text("type")?.as_deref() {
+            kind if is_text(kind) => {
+                held.has_text = true;
+                texts.extend(text("text")?);
             }
-            _ => beside.attachments = beside.attachments.saturating_add(1),
+            Some("tool_use") => held.calls.extend(text("id")?),
+            Some("tool_result") => {
+                held.result_of = text("tool_use_id")?;
+                if let Some(inner) = single(&members, "content")? {
+                    texts.push(content(inner.value)?.text);
+                }
+            }
+            _ => held.attachments = held.attachments.saturating_add(1),
         }
     }
-    (texts.join("\n"), beside)
+    held.text = texts.join("\n");
+    Ok(held)
 }
 
 /// An object's members in order, as written.

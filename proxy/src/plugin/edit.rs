@@ -9,13 +9,13 @@ use serde_json::value::RawValue;
 use sluicegate_plugin_host::rewriter::{Edit, Insertion};
 use sluicegate_plugin_host::types::{Role, Value};
 
-use super::document::{Document, Form, Members, Part, Place};
+use super::document::{Document, Form, Members, Place, is_text, kind_of};
 
 /// Members that decide where a request goes and in which form its answer comes.
 const FIXED: [&str; 6] = ["model", "stream", "stream_options", "messages", "input", "prompt"];
 /// Bytes of a parameter's name.
 const MAX_NAME: usize = 64;
-/// Edits of one decision.
+/// Edits of one decision, beside one for each message.
 pub const MAX_EDITS: usize = 256;
 /// Bytes that all inserted and replaced texts may have together.
 pub const MAX_TEXT: usize = 16 << 20;
@@ -25,8 +25,9 @@ pub const MAX_TEXT: usize = 16 << 20;
 /// # Errors
 /// In words, when an edit cannot be made; then none is.
 pub fn apply(document: &Document<'_>, edits: &[Edit]) -> Result<(Bytes, Option<String>), String> {
-    if edits.len() > MAX_EDITS {
-        return Err(format!("{} edits; {MAX_EDITS} at most", edits.len()));
+    let most = MAX_EDITS + document.messages.len();
+    if edits.len() > most {
+        return Err(format!("{} edits; {most} at most", edits.len()));
     }
     let mut plan = Plan::default();
     for edit in edits {
@@ -157,7 +158,16 @@ impl<'e> Plan<'e> {
             return Err("the request has no messages".into());
         };
         let whole = document.places.contains(&Place::Member(list));
-        let value = if whole || matches!(form, Form::Prompt | Form::Generate) {
+        let single = matches!(form, Form::Prompt | Form::Input | Form::Generate);
+        if single
+            && self
+                .insertions
+                .iter()
+                .any(|one| one.role != Role::System || form.system_member().is_none())
+        {
+            return Err("a request of prompts takes no further messages".into());
+        }
+        let value = if whole {
             match self.prompt(document, list)? {
                 Some(text) => quote(&text),
                 None => return Ok(()),
@@ -290,6 +300,15 @@ fn message(role: Role, text: &str) -> String {
     format!(r#"{{"role":"{role}","content":{}}}"#, quote(text))
 }
 
+/// Checks a parameter that is to be set.
+///
+/// # Errors
+/// In words, when it is none or has no such value.
+pub fn check(name: &str, value: &Value) -> Result<(), String> {
+    parameter(name)?;
+    json(value).map(drop)
+}
+
 fn parameter(name: &str) -> Result<&str, String> {
     if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(format!("a parameter's name must have 1 to {MAX_NAME} bytes"));
@@ -315,62 +334,85 @@ fn json(value: &Value) -> Result<String, String> {
 /// Messages to leave out so that system messages and the last `keep` others stay, with the calls
 /// that the kept results answer.
 fn older_than(document: &Document<'_>, keep: usize) -> Vec<usize> {
-    let others: Vec<usize> = (0..document.messages.len())
-        .filter(|index| document.messages[*index].role != Role::System)
-        .collect();
+    let messages = &document.messages;
+    let others: Vec<usize> =
+        (0..messages.len()).filter(|index| messages[*index].role != Role::System).collect();
     let mut cut = others.len().saturating_sub(keep);
-    // A result is kept with its call: the cut moves to before the call.
-    while cut > 0 && cut < others.len() {
-        let first = &document.messages[others[cut]];
-        let after_call = first.tool_call_id.is_some() || first.role == Role::Tool;
-        if !after_call {
-            break;
+    if cut == others.len() {
+        return others;
+    }
+    let called: HashMap<&str, usize> = (0..)
+        .zip(&others)
+        .flat_map(|(at, index)| messages[*index].tool_calls.iter().map(move |id| (id.as_str(), at)))
+        .collect();
+    // Moving the cut back takes in more results, whose calls may lie further back still.
+    let mut at = others.len();
+    while at > cut {
+        at -= 1;
+        let message = &messages[others[at]];
+        let by_id = message.tool_call_id.as_deref().and_then(|id| called.get(id)).copied();
+        if let Some(call) = by_id.filter(|call| *call < at) {
+            cut = cut.min(call);
+        } else if message.role == Role::Tool {
+            // Without an id, the call is what stands before its results.
+            cut = cut.min(at.saturating_sub(1));
         }
-        cut -= 1;
     }
     others[..cut].to_vec()
 }
 
-/// The message `raw` with another text; its parts that are not text stay.
+/// The item `raw` with another text, where its text was read; its parts that are not text stay.
 fn with_text(raw: &RawValue, text: &str) -> Result<String, String> {
+    if raw.get().starts_with('"') {
+        return Ok(quote(text));
+    }
     let members = serde_json::from_str::<Members<'_>>(raw.get());
     let members = members.map_err(|cause| cause.to_string())?.0;
-    let content = members.iter().rposition(|member| member.is("content"));
+    let holder = match kind_of(raw)?.as_deref() {
+        Some("function_call_output") => "output",
+        _ => "content",
+    };
+    let content = members.iter().rposition(|member| member.is(holder));
     let mut written: Vec<String> = Vec::with_capacity(members.len() + 1);
     for (index, member) in members.iter().enumerate() {
         let value = if Some(index) == content {
-            content_with(member.value, text)
+            content_with(member.value, text)?
         } else {
             member.value.get().to_owned()
         };
         written.push(format!("{}:{value}", member.key.get()));
     }
     if content.is_none() {
-        written.push(format!(r#""content":{}"#, quote(text)));
+        written.push(format!("\"{holder}\":{}", quote(text)));
     }
     Ok(format!("{{{}}}", written.join(",")))
 }
 
-fn content_with(value: &RawValue, text: &str) -> String {
+/// A content with `text` in place of its first part of text (or tool's result), and without others.
+fn content_with(value: &RawValue, text: &str) -> Result<String, String> {
     let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else {
-        return quote(text);
+        return Ok(quote(text));
     };
-    let mut kind = None;
-    let mut kept = Vec::with_capacity(parts.len());
-    let mut at = None;
+    let mut kept = Vec::with_capacity(parts.len() + 1);
+    let mut placed = false;
     for raw in parts {
-        match serde_json::from_str::<Part<'_>>(raw.get()) {
-            Ok(part) if part.is_text() => {
-                at.get_or_insert(kept.len());
-                kind = kind.or(part.r#type.map(String::from));
-            }
-            Ok(_) | Err(_) => kept.push(raw.get().to_owned()),
+        let kind = kind_of(raw)?;
+        let result = kind.as_deref() == Some("tool_result");
+        if !is_text(kind.as_deref()) && !result {
+            kept.push(raw.get().to_owned());
+        } else if result {
+            let text = if placed { "" } else { text };
+            kept.push(with_text(raw, text)?);
+            placed = true;
+        } else if !std::mem::replace(&mut placed, true) {
+            let kind = kind.unwrap_or_default();
+            kept.push(format!(r#"{{"type":{},"text":{}}}"#, quote(&kind), quote(text)));
         }
     }
-    let kind = kind.unwrap_or_else(|| "text".to_owned());
-    let part = format!(r#"{{"type":{},"text":{}}}"#, quote(&kind), quote(text));
-    kept.insert(at.unwrap_or(0), part);
-    format!("[{}]", kept.join(","))
+    if !placed {
+        kept.insert(0, format!(r#"{{"type":"text","text":{}}}"#, quote(text)));
+    }
+    Ok(format!("[{}]", kept.join(",")))
 }
 
 #[cfg(test)]

@@ -1,27 +1,21 @@
 //! One plugin as requests meet it: its calls, guarded by a breaker, and what failures mean.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, counter};
 use sluicegate_plugin_host::types::Request;
 use sluicegate_plugin_host::{
-    Failure, FailureKind, Plugin, cache_policy, responder, rewriter, router,
+    Failure, FailureKind, Interface, Plugin, cache_policy, responder, rewriter, router,
 };
-use tokio::time::Instant;
 
 use super::decision;
-use crate::breaker::Breaker;
+use super::streak::Streak;
 use crate::config::plugins::{OnError, PluginConfig};
-use crate::config::raw::BreakerConfig;
-use crate::config::units::Period;
 use crate::error::{Error, Kind};
 use crate::telemetry::names;
 
-/// A plugin that fails this often is left alone for a while: its failures would cost every request
-/// its deadline.
-const BREAKER: BreakerConfig =
-    BreakerConfig { errors: 10, window: Period::secs(10), open_for: Period::secs(10), probes: 1 };
+/// When to come back to a plugin that must decide and cannot.
+const REJECTED_RETRY: Duration = Duration::from_secs(5);
 
 /// A loaded plugin and how the configuration wants it used.
 #[derive(Debug)]
@@ -29,7 +23,8 @@ pub struct Link {
     /// Its configuration.
     pub config: PluginConfig,
     plugin: Plugin,
-    breaker: Arc<Breaker>,
+    /// By interface.
+    streaks: [Streak; 4],
     shadow: [Counter; 2],
     skipped: Counter,
 }
@@ -46,7 +41,7 @@ impl Link {
             shadow: [of("same"), of("different")],
             skipped: counter!(names::PLUGIN_SKIPPED, "plugin" => config.name.clone()),
             plugin,
-            breaker: Arc::new(Breaker::new(BREAKER)),
+            streaks: Default::default(),
             config,
         }
     }
@@ -68,7 +63,7 @@ impl Link {
         request: &Request,
         targets: &[router::Target],
     ) -> Decided<RouterDecision> {
-        self.guarded(async {
+        self.guarded(Interface::Router, async {
             Ok(match self.plugin.route(request, targets).await? {
                 router::Decision::Proceed => None,
                 router::Decision::Rank(ranking) => {
@@ -89,7 +84,7 @@ impl Link {
         request: &Request,
         check: impl FnOnce(Vec<rewriter::Edit>) -> Result<T, String>,
     ) -> Decided<RewriterDecision<T>> {
-        self.guarded(async {
+        self.guarded(Interface::Rewriter, async {
             Ok(match self.plugin.rewrite(request).await? {
                 rewriter::Decision::Proceed => None,
                 rewriter::Decision::Edit(edits) if edits.is_empty() => None,
@@ -108,7 +103,7 @@ impl Link {
 
     /// Asks what may be cached.
     pub async fn cache_policy(&self, request: &Request) -> Decided<cache_policy::Policy> {
-        self.guarded(async {
+        self.guarded(Interface::CachePolicy, async {
             let given = self.plugin.cache_policy(request).await?;
             given.map(decision::policy).transpose().map_err(nonsense)
         })
@@ -121,7 +116,7 @@ impl Link {
         answer: &responder::Answer,
         piece: &responder::Piece,
     ) -> Decided<responder::Edited> {
-        self.guarded(async {
+        self.guarded(Interface::Responder, async {
             let given = self.plugin.edit(answer, piece).await?;
             decision::edited(given).map(Some).map_err(nonsense)
         })
@@ -131,36 +126,35 @@ impl Link {
     /// Asks for a text to wait with.
     pub async fn waiting(&self, answer: &responder::Answer, waited: Duration) -> Decided<String> {
         let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-        self.guarded(async { self.plugin.waiting(answer, waited).await }).await
+        self.guarded(Interface::Responder, async { self.plugin.waiting(answer, waited).await })
+            .await
     }
 
     async fn guarded<T>(
         &self,
+        interface: Interface,
         call: impl Future<Output = Result<Option<T>, Failure>>,
     ) -> Decided<T> {
-        // No one else probes it: the next request after the pause is the probe.
-        if self.breaker.probe_due().is_some_and(|due| due <= Instant::now()) {
-            self.breaker.probed(true);
-        }
-        let Ok(pass) = self.breaker.try_pass() else {
+        let streak = &self.streaks[interface as usize];
+        // One that must not be passed by is always asked.
+        if self.config.on_error == OnError::Continue && !streak.may_call() {
             self.skipped.increment(1);
-            return self.failed("it failed too often and is left alone for now");
-        };
+            return Ok(None);
+        }
         match call.await {
             Ok(outcome) => {
-                pass.success();
+                streak.succeeded();
                 Ok(outcome)
             }
             Err(failure) => {
-                // The others are counted where they happen.
-                if failure.kind == FailureKind::Decision {
-                    self.plugin.figures().failed(failure.kind);
-                }
-                // That the machine is busy says nothing about the plugin.
-                if failure.kind == FailureKind::Busy {
-                    drop(pass)
-                } else {
-                    pass.failure()
+                match failure.kind {
+                    // The others are counted where they happen.
+                    FailureKind::Decision => self.plugin.figures().failed(failure.kind),
+                    // That the machine is busy says nothing about the plugin.
+                    FailureKind::Busy => {}
+                    FailureKind::Trap | FailureKind::Deadline | FailureKind::Memory => {
+                        streak.failed();
+                    }
                 }
                 self.plugin.log_failure(&failure);
                 self.failed(failure.kind.as_str())
@@ -174,7 +168,7 @@ impl Link {
             OnError::Reject if self.config.shadow => Ok(None),
             OnError::Reject => {
                 let message = format!("the plugin `{}` cannot decide: {why}", self.config.name);
-                Err(Error::new(Kind::Overloaded, message).retry_after(BREAKER.open_for.0))
+                Err(Error::new(Kind::Overloaded, message).retry_after(REJECTED_RETRY))
             }
         }
     }

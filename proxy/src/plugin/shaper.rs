@@ -2,7 +2,7 @@
 //! them in turn, and what it holds back or adds goes no further than this answer.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,20 +10,32 @@ use bytes::Bytes;
 use sluicegate_plugin_host::responder::{Answer, Piece};
 
 use super::answer::{fill, slots};
+use super::direct;
 use super::link::Link;
 use crate::error::Error;
 
 /// Answers to one request that are shaped; more pass as they are.
 const MAX_CHOICES: u32 = 128;
 
+/// Text of which a failed plugin's part is made good, in bytes.
+const MAX_UNRELEASED: usize = 64 << 10;
+
+/// What a plugin knows of one choice.
+#[derive(Debug, Default)]
+struct Held {
+    /// What it wants back with the next piece.
+    state: Vec<u8>,
+    /// Text it was shown and has not given back yet: nobody's to lose, should it fail.
+    text: String,
+}
+
 /// One answer's way.
 #[derive(Debug)]
 pub struct Shaper {
     links: Vec<Arc<Link>>,
     about: Answer,
-    /// What each plugin wants back with the next piece of a choice.
-    states: HashMap<(usize, u32), Vec<u8>>,
-    spent: Duration,
+    /// What each plugin knows of each choice.
+    held: HashMap<(usize, u32), Held>,
     /// Whether a text to wait with was sent already.
     announced: bool,
 }
@@ -32,13 +44,7 @@ impl Shaper {
     /// A way through `links` for the answer that `about` describes.
     #[must_use]
     pub fn new(links: Vec<Arc<Link>>, about: Answer) -> Self {
-        Self { links, about, states: HashMap::new(), spent: Duration::ZERO, announced: false }
-    }
-
-    /// Time spent in plugins so far.
-    #[must_use]
-    pub fn spent(&self) -> Duration {
-        self.spent
+        Self { links, about, held: HashMap::new(), announced: false }
     }
 
     /// An event of a stream (SSE or a line of JSON), shaped.
@@ -47,6 +53,9 @@ impl Shaper {
     /// When a plugin that must not fail failed.
     pub async fn event(&mut self, event: Bytes) -> Result<Bytes, Error> {
         let Ok(text) = std::str::from_utf8(&event) else { return Ok(event) };
+        if text.starts_with("data: [DONE]") && !self.held.is_empty() {
+            return self.last(&event).await;
+        }
         // Only events of one data line hold text; that is all that servers send.
         let start = text.find('{').unwrap_or(text.len());
         let sse = text.starts_with("data:") && !text[..start].contains('\n');
@@ -61,6 +70,21 @@ impl Shaper {
             Cow::Borrowed(_) => Ok(event),
             Cow::Owned(other) => Ok(Bytes::from([&text[..start], &other, &text[end..]].concat())),
         }
+    }
+
+    /// The end of a stream that gave no reason for its end: what is held back goes before it.
+    async fn last(&mut self, end: &Bytes) -> Result<Bytes, Error> {
+        let choices: BTreeSet<u32> = self.held.keys().map(|(_, choice)| *choice).collect();
+        let mut all = Vec::new();
+        for choice in choices {
+            let text = self.piece(choice, String::new(), Some("stop".to_owned())).await?;
+            if !text.is_empty() {
+                let (id, model) = (&self.about.request_id, &self.about.model);
+                all.extend_from_slice(direct::text_event(id, model, choice, &text).as_bytes());
+            }
+        }
+        all.extend_from_slice(end);
+        Ok(Bytes::from(all))
     }
 
     /// A whole answer, shaped.
@@ -96,21 +120,26 @@ impl Shaper {
         text: String,
         finish: Option<String>,
     ) -> Result<String, Error> {
-        let began = tokio::time::Instant::now();
         let mut piece = Piece { choice, text, finish, state: Vec::new() };
         for (index, link) in self.links.iter().enumerate() {
-            piece.state = self.states.remove(&(index, choice)).unwrap_or_default();
-            let Some(edited) = link.edit(&self.about, &piece).await? else { continue };
+            let held = self.held.remove(&(index, choice)).unwrap_or_default();
+            piece.state = held.state;
+            let Some(edited) = link.edit(&self.about, &piece).await? else {
+                piece.text.insert_str(0, &held.text);
+                continue;
+            };
             if link.config.shadow {
                 link.shadowed(edited.text != piece.text);
-            } else {
+            }
+            let shown = held.text + &piece.text;
+            if !link.config.shadow {
                 piece.text = edited.text;
             }
             if piece.finish.is_none() && !edited.state.is_empty() {
-                self.states.insert((index, choice), edited.state);
+                let text = unreleased(&shown, &piece.text).to_owned();
+                self.held.insert((index, choice), Held { state: edited.state, text });
             }
         }
-        self.spent += began.elapsed();
         Ok(piece.text)
     }
 
@@ -134,5 +163,29 @@ impl Shaper {
             }
         }
         Ok(None)
+    }
+}
+
+/// Of the text a plugin was shown, what it has not given back: the rest, where it gave the beginning;
+/// nothing, where it gave something else instead.
+fn unreleased<'a>(shown: &'a str, given: &str) -> &'a str {
+    let rest = shown.strip_prefix(given).unwrap_or("");
+    if rest.len() > MAX_UNRELEASED { "" } else { rest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_given_back_is_known() {
+        for (shown, given, rest) in [
+            ("Sure, he", "", "Sure, he"),
+            ("Sure, here", "Sure, here", ""),
+            ("abc", "a", "bc"),
+            ("Sure, it is", "It is", ""),
+        ] {
+            assert_eq!(unreleased(shown, given), rest, "{shown}");
+        }
     }
 }

@@ -6,7 +6,8 @@ use super::document::{Document, Form};
 use super::link::Link;
 
 /// Headers that hold secrets; no plugin sees them.
-const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+const SECRET: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"];
 
 /// What is known of a request without its body.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +29,15 @@ pub struct Facts<'a> {
 }
 
 /// The summary of a request for plugins that need `needs`.
+///
+/// # Errors
+/// In words, when a plugin needs to see the conversation and it cannot be told what it is.
 pub fn summary<'h>(
     facts: &Facts<'_>,
     needs: Needs,
     headers: impl Iterator<Item = (&'h str, &'h str)>,
     body: &[u8],
-) -> Request {
+) -> Result<Request, String> {
     let mut summary = Request {
         id: facts.id.to_owned(),
         caller: facts.caller.to_owned(),
@@ -68,23 +72,32 @@ pub fn summary<'h>(
         let open = headers.filter(|(name, _)| !SECRET.contains(name));
         summary.headers = open.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     }
-    read_body(&mut summary, needs, facts.form, body);
-    summary
+    read_body(&mut summary, needs, facts.form, body)?;
+    Ok(summary)
 }
 
 /// Reads what `needs` asks for out of `body`.
-pub fn read_body(summary: &mut Request, needs: Needs, form: Form, body: &[u8]) {
+///
+/// # Errors
+/// As [`summary`].
+pub fn read_body(
+    summary: &mut Request,
+    needs: Needs,
+    form: Form,
+    body: &[u8],
+) -> Result<(), String> {
     summary.body_bytes = body.len() as u64;
     if !needs.intersects(Needs::SHAPE | Needs::MESSAGES) {
-        return;
+        return Ok(());
     }
-    let Some(document) = Document::parse(form, body) else { return };
+    let document = Document::parse(form, body)?;
     summary.parameters = document.parameters();
     summary.shape = document.shape();
     summary.conversation = document.conversation(&summary.caller);
     if needs.contains(Needs::MESSAGES) {
         summary.messages = document.messages;
     }
+    Ok(())
 }
 
 /// Parts of a summary that a plugin did not ask to see, put aside while it is called.

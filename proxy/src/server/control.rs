@@ -66,10 +66,12 @@ async fn supervise(server: Server, mut watched: Watched) -> Result<(), String> {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            _ = signals.hang_up.recv() => watched.reload(&server).await,
+            _ = signals.hang_up.recv() => if !until(&mut signals, watched.reload(&server)).await {
+                break;
+            },
             _ = signals.quit.recv() => successor.start(&server),
-            _ = files.tick() => if watched.changed() {
-                watched.reload(&server).await;
+            _ = files.tick() => if watched.changed() && !until(&mut signals, watched.reload(&server)).await {
+                break;
             },
         }
     }
@@ -79,6 +81,15 @@ async fn supervise(server: Server, mut watched: Watched) -> Result<(), String> {
     }
     drain(server, signals).await;
     Ok(())
+}
+
+/// Whether `work`, which may take seconds, ended before the process is to.
+async fn until(signals: &mut Signals, work: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        () = work => true,
+        _ = signals.terminate.recv() => false,
+        _ = signals.interrupt.recv() => false,
+    }
 }
 
 impl Signals {

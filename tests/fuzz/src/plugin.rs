@@ -34,7 +34,7 @@ pub(crate) fn check(input: &[u8], rng: &mut fastrand::Rng) {
         return;
     }
     for form in FORMS {
-        let document = Document::parse(form, input).expect("an object");
+        let Ok(document) = Document::parse(form, input) else { continue };
         let _ = document.shape();
         let _ = document.parameters();
         assert_ne!(document.conversation("c"), 0);

@@ -18,9 +18,13 @@ async fn a_router_sends_a_request_where_it_wants_and_says_why() {
 #[tokio::test]
 async fn a_router_decides_by_the_vram_that_is_left() {
     let house = with_plugin("config: { do: headroom }").await;
-    let answer = house.chat("").await;
-    assert_eq!(answer.header("x-sluicegate-upstream"), Some("second"), "80 GiB against 8");
-    assert_eq!(answer.header("x-sluicegate-reason"), Some("headroom"));
+    // What is loaded is asked for when the gateway starts.
+    eventually("80 GiB win against 8", async || {
+        let answer = house.chat("").await;
+        assert_eq!(answer.header("x-sluicegate-reason"), Some("headroom"));
+        answer.header("x-sluicegate-upstream") == Some("second")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -225,4 +229,43 @@ async fn decisions_can_be_looked_up_and_hold_no_text() {
     assert!(steps[0]["decision"].as_str().expect("text").starts_with("rank last first: second/"));
     assert!(steps.iter().any(|step| step["plugin"] == "q" && step["decision"] == "1 edits"));
     assert_eq!(get(house.gateway.admin, "/api/decisions/none").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_a_plugin_cannot_read_is_refused_instead_of_passed_by() {
+    let house = with_plugin("config: { do: tell }").await;
+    let body = chat("").replace("\"hi\"", "\"hi \\ud800\"");
+    let answer = post(house.gateway.data, CHAT, &body).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("messages[0]"), "{}", answer.text());
+    let blind = with_plugin("config: { do: tell, describe: lie }").await;
+    assert_ne!(post(blind.gateway.data, CHAT, &body).await.header("x-sluicegate-reason"), None);
+}
+
+#[tokio::test]
+async fn a_request_that_moves_meets_the_plugins_of_its_new_route() {
+    let (first, second) =
+        (simulator(Settings::default()).await, simulator(Settings::default()).await);
+    let plugins = plugin("p", "config: { in: rewriter, do: model, text: guarded }")
+        + &plugin("q", "config: { do: reject }");
+    let guarded = "  - { model: guarded, targets: [{ upstream: second }], plugins: [q] }\n";
+    let gateway = Gateway::start(BIN, &config(&first, &second, &plugins, "p", guarded));
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 451);
+}
+
+#[tokio::test]
+async fn the_speed_of_a_model_is_measured() {
+    let (first, second) = (
+        simulator(crate::paced(8, std::time::Duration::from_millis(20))).await,
+        simulator(Settings::default()).await,
+    );
+    let speed = plugin("p", "config: { do: speed }");
+    let gateway = Gateway::start(BIN, &config(&first, &second, &speed, "p", ""));
+    let ask = async || {
+        let answer = post(gateway.data, CHAT, chat(r#""stream":true"#)).await;
+        answer.header("x-sluicegate-reason").map(str::to_owned).expect("a reason")
+    };
+    assert_eq!(ask().await, "none");
+    let known: f64 = ask().await.parse().expect("a number");
+    assert!((5.0..100.0).contains(&known), "{known}");
 }

@@ -99,3 +99,13 @@ async fn a_waiting_client_gets_text_only_where_the_route_allows_it() {
         assert!(stream.ends_with("data: [DONE]\n\n"), "{stream}");
     }
 }
+
+#[tokio::test]
+async fn text_that_a_failed_plugin_held_back_is_not_lost() {
+    let plain = with_plugin("config: { do: none }").await;
+    let streamed = r#""stream":true"#;
+    let all = texts(&plain.chat(streamed).await.text()).concat();
+    let failing = with_plugin("config: { in: responder, do: hold-then-trap }").await;
+    assert_eq!(texts(&failing.chat(streamed).await.text()).concat(), all);
+    assert!(failing.failures("trap").await >= 1.0);
+}

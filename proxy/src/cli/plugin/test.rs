@@ -268,7 +268,7 @@ impl Case {
         let names: Vec<(String, &str)> =
             given.headers.iter().map(|(name, v)| (name.to_ascii_lowercase(), v.as_str())).collect();
         let headers = names.iter().map(|(name, value)| (name.as_str(), *value));
-        let request = summary(&facts, plugin.description().needs, headers, &body);
+        let request = summary(&facts, plugin.description().needs, headers, &body)?;
         Ok(Self { request, endpoint, body })
     }
 
@@ -310,8 +310,7 @@ impl Case {
             rewriter::Decision::Answer(text) => Ok(format!("answer {text:?}")),
             rewriter::Decision::Reject(given) => decision::rejection(given).map(say_rejection),
             rewriter::Decision::Edit(edits) => {
-                let document = Document::parse(form(self.endpoint), &self.body)
-                    .ok_or("the body cannot be edited")?;
+                let document = Document::parse(form(self.endpoint), &self.body)?;
                 let (body, model) = edit::apply(&document, &edits)?;
                 let moved = model.map_or_else(String::new, |model| format!(" to model {model}"));
                 Ok(format!("{} edits{moved}: {}", edits.len(), String::from_utf8_lossy(&body)))

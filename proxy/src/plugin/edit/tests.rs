@@ -182,3 +182,86 @@ fn all_of_a_request_is_seen() {
     let document = Document::parse(Form::Generate, native.as_bytes()).expect("an object");
     assert_eq!(document.parameters().max_tokens, Some(9));
 }
+
+#[test]
+fn what_servers_could_read_differently_is_not_shown_to_plugins_at_all() {
+    for unclear in [
+        r#"{"messages":[{"role":"user","content":"secret \ud800"}]}"#,
+        r#"{"messages":[{"role":"user","content":"x","content":"secret"}]}"#,
+        r#"{"messages":[{"role":"user","content":"x","Content":"secret"}]}"#,
+        r#"{"messages":[{"role":"user","content":"secret"}],"Messages":[]}"#,
+        "{\"messages\":[],\"me\u{17f}\u{17f}ages\":[{\"role\":\"user\",\"content\":\"secret\"}]}",
+        r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":1}]}]}"#,
+        r#"{"messages":[{"role":"user","content":{"text":"secret"}}]}"#,
+        r#"{"messages":{"role":"user","content":"secret"}}"#,
+    ] {
+        assert!(Document::parse(Form::Chat, unclear.as_bytes()).is_err(), "{unclear}");
+    }
+    assert!(Document::parse(Form::Chat, b"{\"user\":\"\xff\",\"messages\":[]}").is_err());
+}
+
+#[test]
+fn a_text_is_seen_whatever_stands_around_it() {
+    let seen = |form: Form, body: &str| {
+        let document = Document::parse(form, body.as_bytes()).expect("clear");
+        document.messages.iter().map(|m| (m.role, m.text.clone())).collect::<Vec<_>>()
+    };
+    let user = |text: &str| vec![(Role::User, text.to_owned())];
+    for body in [
+        r#"{"messages":[{"Role":"user","Content":"secret"}]}"#,
+        r#"{"messages":[{"role":"user","tool_call_id":"x","content":"secret"}]}"#,
+        r#"{"messages":[{"role":"user","content":[{"type":"text","text":"secret"},{"type":"x","id":1}]}]}"#,
+    ] {
+        assert_eq!(seen(Form::Chat, body), user("secret"), "{body}");
+    }
+    assert_eq!(seen(Form::Prompt, r#"{"prompt":["secret"]}"#), user("secret"));
+    assert_eq!(seen(Form::Input, r#"{"input":"secret"}"#), user("secret"));
+    let both = r#"{"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"r"},{"type":"text","text":"secret"}]}]}"#;
+    assert_eq!(seen(Form::Messages, both), user("r\nsecret"), "the user speaks, too");
+}
+
+#[test]
+fn a_tools_result_is_replaced_where_it_was_read() {
+    let body =
+        json!({"input": [{"type": "function_call_output", "call_id": "c", "output": "secret"}]});
+    let edited = json_of(Form::Responses, &body, &[Edit::ReplaceText((0, "-".into()))]);
+    assert_eq!(
+        edited["input"][0],
+        json!({"type": "function_call_output", "call_id": "c", "output": "-"})
+    );
+    let result = json!({"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "secret"}]});
+    let body = json!({"messages": [{"role": "user", "content": [result]}]});
+    let edited = json_of(Form::Messages, &body, &[Edit::ReplaceText((0, "-".into()))]);
+    assert!(!edited.to_string().contains("secret"), "{edited}");
+    assert_eq!(edited["messages"][0]["content"][0]["tool_use_id"], "t");
+}
+
+#[test]
+fn parallel_calls_stay_with_their_results() {
+    let body = json!({"input": [user("old"),
+        {"type": "function_call", "call_id": "a"}, {"type": "function_call", "call_id": "b"},
+        {"type": "function_call_output", "call_id": "a", "output": "1"},
+        {"type": "function_call_output", "call_id": "b", "output": "2"}]});
+    for keep in 1..=4 {
+        let edited = json_of(Form::Responses, &body, &[Edit::KeepLast(keep)]);
+        assert_eq!(edited["input"].as_array().map(Vec::len), Some(4), "keep {keep}");
+    }
+}
+
+#[test]
+fn a_long_history_can_be_dropped_message_by_message() {
+    let messages: Vec<Json> = (0..1_000).map(|n| user(&n.to_string())).collect();
+    let drops: Vec<Edit> = (0..990).map(Edit::DropMessage).collect();
+    let edited = json_of(Form::Chat, &json!({"messages": messages}), &drops);
+    assert_eq!(edited["messages"].as_array().map(Vec::len), Some(10));
+}
+
+#[test]
+fn the_largest_limit_counts() {
+    let limit = |body: &str| {
+        Document::parse(Form::Chat, body.as_bytes()).expect("clear").parameters().max_tokens
+    };
+    assert_eq!(limit(r#"{"max_completion_tokens":5,"max_tokens":100000}"#), Some(100_000));
+    assert_eq!(limit(r#"{"max_completion_tokens":1e5,"max_tokens":200}"#), Some(100_000));
+    assert_eq!(limit(r#"{"max_tokens":-1}"#), Some(0));
+}
