@@ -29,6 +29,7 @@ bench:
 	@sh tests/setup.sh bench
 	$(BUILD)
 	@python3 benches/harness/run.py $(ARGS)
+	$(if $(findstring --only,$(ARGS)),,@python3 benches/harness/plugins.py $(ARGS))
 
 fmt:
 	cargo fmt --all

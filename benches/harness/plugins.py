@@ -84,10 +84,34 @@ def neighbour(directory, upstream, wasm, seconds):
     return seen
 
 
+def starts(directory, upstream, times=5):
+    """Seconds from the start of a process to its first answer; the compile cache is warm."""
+
+    def first_answer(begin):
+        began = time.monotonic()
+        process, at = begin()
+        run.load(at, ["--connections", "1", "--requests", "1"], 5)
+        took = time.monotonic() - began
+        process.stop()
+        return took
+
+    def gateway(count):
+        return lambda: chain(pathlib.Path(tempfile.mkdtemp(dir=directory)) / "gateway", upstream, count, "none")
+
+    def nginx():
+        return run.start_nginx(pathlib.Path(tempfile.mkdtemp(dir=directory)) / "nginx", upstream, "on")
+
+    begins = {"nginx": nginx, "no plugins": gateway(0), "three plugins": gateway(3)}
+    # What starting the client takes is no part of it.
+    client = min(first_answer(lambda: (run.Process(["true"], directory / "true.log"), upstream)) for _ in range(times))
+    return [(name, min(first_answer(begin) for _ in range(times)) - client) for name, begin in begins.items()]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--note", default="")
     parser.add_argument("--no-save", action="store_true")
     arguments = parser.parse_args()
     subprocess.run(["cargo", "build", "--quiet", "--release", "--workspace"], cwd=ROOT, check=True)
@@ -110,6 +134,7 @@ def main():
             for name, (process, at) in targets.items():
                 rounds[name].append(run.measure(process, at, UNARY, arguments.seconds))
         cpu = {name: run.summary(seen, "request") for name, seen in rounds.items()}
+        starting = starts(directory, address)
         alone, beside = neighbour(directory / "neighbour", address, wasm, arguments.seconds)
     finally:
         for process in running:
@@ -131,7 +156,9 @@ def main():
         f"p99 {alone['p99_us'] / 1000:.2f} ms; beside 100 of one whose plugin loops for ever: p50 {beside['p50_us'] / 1000:.2f} ms, "
         f"p99 {beside['p99_us'] / 1000:.2f} ms, errors {beside['errors']}.",
     ]
-    text = "\n".join(lines)
+    times = [f"{name} {seconds * 1000:.0f} ms" for name, seconds in starting]
+    lines += ["", "Start to first answer: " + ", ".join(times) + "."]
+    text = "\n".join(lines) + (f"\n\n{arguments.note}" if arguments.note else "")
     print(text)
     if not arguments.no_save:
         target = ROOT / "benches/results" / datetime.date.today().isoformat()

@@ -66,11 +66,11 @@ def free_port():
 
 
 def wait_for(path, pattern):
-    for _ in range(400):
+    for _ in range(4000):
         found = re.search(pattern, path.read_text())
         if found:
             return found.group(1)
-        time.sleep(0.02)
+        time.sleep(0.002)
     sys.exit(f"nothing like {pattern} in {path}:\n{path.read_text()}")
 
 

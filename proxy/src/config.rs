@@ -59,6 +59,8 @@ pub struct Config {
     pub breaker: BreakerConfig,
     /// WASM plugins.
     pub plugins: Vec<PluginConfig>,
+    /// URL of the Redis that holds what plugins store; none keeps it in memory.
+    pub plugin_store: Option<Secret>,
     /// Where compiled plugins are kept; none takes the user's cache directory.
     pub plugin_cache: Option<PathBuf>,
     /// API keys; empty means open to all.

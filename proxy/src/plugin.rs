@@ -2,7 +2,7 @@
 //! of it. The host that runs them is the crate `sluicegate-plugin-host`.
 //!
 //! - [`loader`]: from the configuration to loaded plugins, at the start and at a reload;
-//! - [`chain`], [`link`], `streak`: a route's plugins, and the calls of each, guarded;
+//! - [`chain`], [`link`]: a route's plugins, and the calls of each, guarded;
 //! - [`summary`]: what plugins are shown;
 //! - [`document`], [`edit`]: a request's body taken apart, and edited;
 //! - [`decision`]: what a decision may be;
@@ -20,7 +20,6 @@ pub mod link;
 pub mod loader;
 pub mod record;
 pub mod shaper;
-mod streak;
 pub mod summary;
 
 pub use chain::Chain;

@@ -7,6 +7,7 @@ mod new;
 mod reload;
 mod responses;
 mod shipped;
+mod store;
 
 use std::path::Path;
 

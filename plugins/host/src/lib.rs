@@ -8,7 +8,7 @@
 //! - [`instance`]: one for each call, or for some thousand.
 //! - [`call`], `turns`: one call: its turns, its deadline, its outcome.
 //! - [`state`]: what a guest can reach, and nothing else.
-//! - [`store`], [`logging`], [`output`], [`events`]: the host functions behind it.
+//! - [`store`], [`streak`], [`logging`], [`output`], [`events`]: the host functions behind it.
 //!
 //! Nothing a guest does reaches another request: it has a memory cap, a deadline, and an instance
 //! that is dropped after any failure.
@@ -26,6 +26,7 @@ pub mod plugin;
 pub mod settings;
 pub mod state;
 pub mod store;
+pub mod streak;
 mod turns;
 
 pub use bindings::exports::sluicegate::plugin::{cache_policy, responder, rewriter, router};

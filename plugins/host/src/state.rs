@@ -180,13 +180,14 @@ impl From<StoreError> for wit::store::Failure {
         match error {
             StoreError::TooLarge => Self::TooLarge,
             StoreError::NotANumber => Self::NotANumber,
+            StoreError::Unavailable => Self::Unavailable,
         }
     }
 }
 
 impl wit::store::Host for State {
     async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, wit::store::Failure> {
-        Ok(self.shared.store.get(&key))
+        Ok(self.shared.store.get(&key).await?)
     }
 
     async fn set(
@@ -195,12 +196,11 @@ impl wit::store::Host for State {
         value: Vec<u8>,
         ttl_ms: u64,
     ) -> Result<(), wit::store::Failure> {
-        Ok(self.shared.store.set(&key, value, Duration::from_millis(ttl_ms))?)
+        Ok(self.shared.store.set(&key, value, Duration::from_millis(ttl_ms)).await?)
     }
 
     async fn delete(&mut self, key: String) -> Result<(), wit::store::Failure> {
-        self.shared.store.delete(&key);
-        Ok(())
+        Ok(self.shared.store.delete(&key).await?)
     }
 
     async fn increment(
@@ -209,6 +209,6 @@ impl wit::store::Host for State {
         by: i64,
         ttl_ms: u64,
     ) -> Result<i64, wit::store::Failure> {
-        Ok(self.shared.store.increment(&key, by, Duration::from_millis(ttl_ms))?)
+        Ok(self.shared.store.increment(&key, by, Duration::from_millis(ttl_ms)).await?)
     }
 }

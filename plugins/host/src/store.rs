@@ -1,18 +1,20 @@
-//! A plugin's key-value pairs: bounded, with a time to live, the least recently used goes first.
+//! A plugin's key-value pairs: in the gateway's memory, or in a Redis that replicas share.
 
-use std::collections::{BTreeMap, HashMap};
+mod memory;
+mod redis;
+
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::time::Instant;
+pub use self::memory::Memory;
+pub use self::redis::{Connection, Redis};
 
-/// Entries at most.
+/// Entries in memory at most.
 pub const MAX_ENTRIES: usize = 10_000;
 /// Bytes of a key at most.
 pub const MAX_KEY: usize = 256;
 /// Bytes of a value at most.
 pub const MAX_VALUE: usize = 64 << 10;
-/// Bytes of all keys and values at most.
+/// Bytes of all keys and values in memory at most.
 pub const MAX_BYTES: usize = 16 << 20;
 
 /// Why a value was not kept.
@@ -22,182 +24,80 @@ pub enum StoreError {
     TooLarge,
     /// The value is no number.
     NotANumber,
+    /// Redis does not answer as it should.
+    Unavailable,
 }
 
 /// One plugin's store.
-#[derive(Debug, Default)]
-pub struct Store {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    entries: HashMap<String, Entry>,
-    /// Keys by when they were used last.
-    by_use: BTreeMap<u64, String>,
-    uses: u64,
-    bytes: usize,
-}
-
 #[derive(Debug)]
-struct Entry {
-    value: Vec<u8>,
-    used: u64,
-    expires: Option<Instant>,
+pub enum Store {
+    /// In this process.
+    Memory(Memory),
+    /// Elsewhere.
+    Redis(Redis),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::Memory(Memory::default())
+    }
 }
 
 impl Store {
     /// The value of `key`.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.inner.lock().live(key).map(|entry| entry.value.clone())
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.get(key)),
+            Self::Redis(redis) => redis.get(key).await,
+        }
     }
 
     /// Sets `key`, to go after `ttl` (zero: never by age).
     ///
     /// # Errors
-    /// When key or value is too large.
-    pub fn set(&self, key: &str, value: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
+    /// When key or value is too large, or it cannot be written.
+    pub async fn set(&self, key: &str, value: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
         if key.len() > MAX_KEY || value.len() > MAX_VALUE {
             return Err(StoreError::TooLarge);
         }
-        self.inner.lock().put(key, value, expiry(ttl));
-        Ok(())
+        match self {
+            Self::Memory(memory) => {
+                memory.set(key, value, ttl);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.set(key, value, ttl).await,
+        }
     }
 
     /// Removes `key`.
-    pub fn delete(&self, key: &str) {
-        self.inner.lock().remove(key);
-    }
-
-    /// Adds `by` to the number at `key` in one step; gives the sum.
     ///
     /// # Errors
-    /// When the value is no number or the key too large.
-    pub fn increment(&self, key: &str, by: i64, ttl: Duration) -> Result<i64, StoreError> {
+    /// When that cannot be done.
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => {
+                memory.delete(key);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.delete(key).await,
+        }
+    }
+
+    /// Adds `by` to the number at `key` in one step; gives the sum. `ttl` counts from the first
+    /// addition.
+    ///
+    /// # Errors
+    /// When the value is no number, the key too large, or it cannot be written.
+    pub async fn increment(&self, key: &str, by: i64, ttl: Duration) -> Result<i64, StoreError> {
         if key.len() > MAX_KEY {
             return Err(StoreError::TooLarge);
         }
-        let mut inner = self.inner.lock();
-        let (before, expires) = match inner.live(key) {
-            None => (0, expiry(ttl)),
-            Some(entry) => {
-                let text = std::str::from_utf8(&entry.value).ok();
-                let number = text.and_then(|text| text.parse().ok());
-                (number.ok_or(StoreError::NotANumber)?, entry.expires)
-            }
-        };
-        let sum = i64::saturating_add(before, by);
-        inner.put(key, sum.to_string().into_bytes(), expires);
-        Ok(sum)
-    }
-
-    /// Entries held.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.inner.lock().entries.len()
-    }
-
-    /// Whether it holds nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-fn expiry(ttl: Duration) -> Option<Instant> {
-    if ttl.is_zero() { None } else { Instant::now().checked_add(ttl) }
-}
-
-impl Inner {
-    fn live(&mut self, key: &str) -> Option<&mut Entry> {
-        let expired = self.entries.get(key)?.expires.is_some_and(|at| at <= Instant::now());
-        if expired {
-            self.remove(key);
-            return None;
+        match self {
+            Self::Memory(memory) => memory.increment(key, by, ttl),
+            Self::Redis(redis) => redis.increment(key, by, ttl).await,
         }
-        let now = self.next_use();
-        let entry = self.entries.get_mut(key)?;
-        if let Some(name) = self.by_use.remove(&entry.used) {
-            self.by_use.insert(now, name);
-        }
-        entry.used = now;
-        Some(entry)
-    }
-
-    fn next_use(&mut self) -> u64 {
-        self.uses += 1;
-        self.uses
-    }
-
-    fn put(&mut self, key: &str, value: Vec<u8>, expires: Option<Instant>) {
-        self.remove(key);
-        let size = key.len() + value.len();
-        while self.entries.len() >= MAX_ENTRIES || self.bytes + size > MAX_BYTES {
-            let Some((_, oldest)) = self.by_use.pop_first() else { break };
-            self.remove(&oldest);
-        }
-        let used = self.next_use();
-        self.bytes += size;
-        self.by_use.insert(used, key.to_owned());
-        self.entries.insert(key.to_owned(), Entry { value, used, expires });
-    }
-
-    fn remove(&mut self, key: &str) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.bytes -= key.len() + entry.value.len();
-            self.by_use.remove(&entry.used);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn values_go_after_their_time() {
-        let store = Store::default();
-        assert_eq!(store.set("a", b"1".to_vec(), Duration::from_secs(5)), Ok(()));
-        assert_eq!(store.set("b", b"2".to_vec(), Duration::ZERO), Ok(()));
-        tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(store.get("a"), None);
-        assert_eq!(store.get("b").as_deref(), Some(&b"2"[..]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_time_of_a_counter_counts_from_its_first_addition() {
-        let store = Store::default();
-        assert_eq!(store.increment("n", 2, Duration::from_secs(10)), Ok(2));
-        tokio::time::advance(Duration::from_secs(6)).await;
-        assert_eq!(store.increment("n", 3, Duration::from_secs(10)), Ok(5));
-        tokio::time::advance(Duration::from_secs(6)).await;
-        assert_eq!(store.increment("n", 1, Duration::from_secs(10)), Ok(1));
-    }
-
-    #[test]
-    fn what_was_not_used_for_the_longest_time_goes_first() {
-        let store = Store::default();
-        for n in 0..MAX_ENTRIES {
-            assert_eq!(store.set(&n.to_string(), Vec::new(), Duration::ZERO), Ok(()));
-        }
-        assert!(store.get("0").is_some());
-        assert_eq!(store.set("one more", Vec::new(), Duration::ZERO), Ok(()));
-        assert!(store.get("0").is_some() && store.get("1").is_none());
-        assert_eq!(store.len(), MAX_ENTRIES);
-    }
-
-    #[test]
-    fn bytes_are_bounded_too() {
-        let store = Store::default();
-        let large = vec![0; MAX_VALUE];
-        for n in 0..1000 {
-            assert_eq!(store.set(&n.to_string(), large.clone(), Duration::ZERO), Ok(()));
-        }
-        assert!(store.len() * MAX_VALUE <= MAX_BYTES && store.len() > 250);
-        let refused = store.set("x", vec![0; MAX_VALUE + 1], Duration::ZERO);
-        assert_eq!(refused, Err(StoreError::TooLarge));
-        assert_eq!(store.set("t", b"text".to_vec(), Duration::ZERO), Ok(()));
-        assert_eq!(store.increment("t", 1, Duration::ZERO), Err(StoreError::NotANumber));
     }
 }

@@ -104,7 +104,10 @@ mod tests {
         assert!(matches!(&edits[0], Edit::InsertMessage(new) if new.text == "Be kind."));
         assert!(matches!(edits[1..3], [Edit::DropMessage(0), Edit::DropMessage(1)]));
         assert!(matches!(&edits[3], Edit::SetParameter((name, _)) if name == "max_tokens"));
-        assert_eq!(edits.len(), 4);
+        assert!(
+            matches!(&edits[4], Edit::RemoveParameter(name) if name == "max_completion_tokens")
+        );
+        assert_eq!(edits.len(), 5);
     }
 
     #[test]

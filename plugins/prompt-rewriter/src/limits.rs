@@ -93,8 +93,8 @@ pub(crate) fn edit(settings: &Settings, request: &Request, edits: &mut Vec<Edit>
     if let Some(tokens) = settings.max_tokens.instead_of(parameters.max_tokens) {
         let tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
         edits.push(Edit::SetParameter((name.to_owned(), Value::Integer(tokens))));
-        // It goes before `max_tokens`, and the larger of the two may be in it.
-        // One that cannot be read is shown as none.
+        // It goes before `max_tokens`; the larger of the two may be in it, and one that cannot be
+        // read is shown as none.
         if request.endpoint == Endpoint::ChatCompletions {
             edits.push(Edit::RemoveParameter("max_completion_tokens".to_owned()));
         }
@@ -158,7 +158,7 @@ mod tests {
     fn an_answer_has_a_default_and_a_longest_length() {
         let config = r#"{"max_tokens": {"default": 100, "max": 200}}"#;
         let edits = |asked| edited(config, &asking(Endpoint::ChatCompletions, asked));
-        assert_eq!(edits(None), ["max_tokens=100"]);
+        assert_eq!(edits(None), ["max_tokens=100", "-max_completion_tokens"]);
         assert!(edits(Some(200)).is_empty());
         assert_eq!(edits(Some(201)), ["max_tokens=200", "-max_completion_tokens"]);
         assert_eq!(edits(Some(u64::MAX)), ["max_tokens=200", "-max_completion_tokens"]);
@@ -168,9 +168,9 @@ mod tests {
     fn a_longest_length_alone_is_also_the_default() {
         let chat = |asked| asking(Endpoint::ChatCompletions, asked);
         let max = r#"{"max_tokens": {"max": 200}}"#;
-        assert_eq!(edited(max, &chat(None)), ["max_tokens=200"]);
+        assert_eq!(edited(max, &chat(None)), ["max_tokens=200", "-max_completion_tokens"]);
         let default = r#"{"max_tokens": {"default": 7}}"#;
-        assert_eq!(edited(default, &chat(None)), ["max_tokens=7"]);
+        assert_eq!(edited(default, &chat(None)), ["max_tokens=7", "-max_completion_tokens"]);
         assert!(edited(default, &chat(Some(9_999))).is_empty());
     }
 

@@ -56,6 +56,10 @@ pub struct Raw {
     pub breaker: BreakerConfig,
     /// WASM plugins; a route names those it runs, in its order.
     pub plugins: Vec<RawPlugin>,
+    /// Redis that holds what plugins `store`, shared by replicas: `redis://host:6379`, or `env:NAME`
+    /// or `file:/path` for a URL with a password. Default: in memory.
+    #[schemars(with = "String")]
+    pub plugin_store: Option<Spanned<String>>,
     /// Directory for compiled plugins, made with mode 0700 where it is missing; what lies there is
     /// run as it is. Default `$XDG_CACHE_HOME/sluicegate`, else `~/.cache/sluicegate`, else none.
     pub plugin_cache: Option<String>,
@@ -83,6 +87,7 @@ impl Default for Raw {
             admission: Admission::default(),
             breaker: BreakerConfig::default(),
             plugins: Vec::new(),
+            plugin_store: None,
             plugin_cache: None,
             keys: Vec::new(),
         }

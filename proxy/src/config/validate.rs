@@ -65,6 +65,7 @@ pub(super) fn validate(
         queue: raw.admission.queue,
         breaker: raw.breaker,
         plugins,
+        plugin_store: plugins::store(raw.plugin_store.as_ref(), source)?,
         plugin_cache: raw.plugin_cache.map(PathBuf::from),
         keys,
     };

@@ -310,15 +310,11 @@ impl Pass<'_> {
             Some(RewriterDecision::Answer(_)) => "answer".into(),
         });
         if shadow {
-            if decided.is_none() {
-                link.shadowed(false);
-            }
-            if let Some(decision) = decided {
-                let changes = |b: &Bytes| *b != self.request.body;
-                link.shadowed(
-                    !matches!(&decision, RewriterDecision::Edited(((b, None), _)) if !changes(b)),
-                );
-            }
+            link.shadowed(match &decided {
+                None => false,
+                Some(RewriterDecision::Edited(((body, None), _))) => *body != self.request.body,
+                Some(_) => true,
+            });
             return Ok(None);
         }
         match decided {

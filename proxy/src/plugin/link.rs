@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use metrics::{Counter, counter};
+use sluicegate_plugin_host::streak::Streak;
 use sluicegate_plugin_host::types::Request;
 use sluicegate_plugin_host::{
     Failure, FailureKind, Interface, Plugin, cache_policy, responder, rewriter, router,
 };
 
 use super::decision;
-use super::streak::Streak;
 use crate::config::plugins::{OnError, PluginConfig};
 use crate::error::{Error, Kind};
 use crate::telemetry::names;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use metrics::counter;
 use sluicegate_plugin_host::plugin::digest;
+use sluicegate_plugin_host::store::{Connection, Redis, Store};
 use sluicegate_plugin_host::{Engine, Plugin, Settings, settings};
 
 use super::link::Link;
@@ -23,6 +24,7 @@ pub type Plugins = Vec<Arc<Link>>;
 #[derive(Debug, Default)]
 pub struct Loader {
     engine: OnceLock<Engine>,
+    redis: OnceLock<Connection>,
 }
 
 impl Loader {
@@ -76,7 +78,11 @@ impl Loader {
         old: Option<&Arc<Link>>,
     ) -> Result<Arc<Link>, String> {
         let engine = self.engine(config)?;
-        let store = old.map(|link| Arc::clone(link.plugin().store())).unwrap_or_default();
+        // What it stored before is still there; a Redis is named for the whole process.
+        let store = match old {
+            Some(link) => Arc::clone(link.plugin().store()),
+            None => Arc::new(self.store(config, &wanted.name)?),
+        };
         // Its own runtime: this is no place where one runs.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -88,6 +94,19 @@ impl Loader {
         let about = plugin.description();
         tracing::debug!(plugin = wanted.name, is = about.name, version = about.version, "loaded");
         Ok(Arc::new(Link::new(wanted.clone(), plugin)))
+    }
+
+    fn store(&self, config: &Config, plugin: &str) -> Result<Store, String> {
+        let Some(url) = &config.plugin_store else { return Ok(Store::default()) };
+        let connection = match self.redis.get() {
+            Some(connection) => connection.clone(),
+            None => {
+                let opened = Connection::new(url.reveal())
+                    .map_err(|cause| format!("`plugin_store`: {cause}"))?;
+                self.redis.get_or_init(|| opened).clone()
+            }
+        };
+        Ok(Store::Redis(Redis::new(connection, plugin)))
     }
 
     fn engine(&self, config: &Config) -> Result<Engine, String> {

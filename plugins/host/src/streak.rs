@@ -1,6 +1,6 @@
-//! Leaves a plugin alone for a moment that failed again and again: each failure costs a request its
-//! deadline. Any success ends a streak, so that one caller's odd requests do not switch it off for
-//! the others.
+//! Leaves alone for a moment what failed again and again, a plugin or its Redis: each failure costs a
+//! request its deadline. Any success ends a streak, so that one caller's odd requests do not switch a
+//! plugin off for the others.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Failures in a row.
 #[derive(Debug, Default)]
-pub(super) struct Streak {
+pub struct Streak {
     inner: Mutex<Inner>,
 }
 
@@ -26,7 +26,8 @@ struct Inner {
 
 impl Streak {
     /// Whether a call may be made now.
-    pub(super) fn may_call(&self) -> bool {
+    #[must_use]
+    pub fn may_call(&self) -> bool {
         let mut inner = self.inner.lock();
         let Some(until) = inner.until else { return true };
         let now = Instant::now();
@@ -38,11 +39,13 @@ impl Streak {
         over
     }
 
-    pub(super) fn succeeded(&self) {
+    /// A call succeeded.
+    pub fn succeeded(&self) {
         *self.inner.lock() = Inner::default();
     }
 
-    pub(super) fn failed(&self) {
+    /// A call failed.
+    pub fn failed(&self) {
         let mut inner = self.inner.lock();
         inner.failures = inner.failures.saturating_add(1);
         if inner.failures >= MOST {
