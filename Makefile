@@ -1,6 +1,6 @@
 # Every target does the set-up it needs and says what it installs.
-# One build for all: with fewer packages cargo would choose other features and build anew.
-BUILD = cargo build --release --workspace
+# Always of the workspace: with fewer packages cargo would choose other features and build anew.
+BUILD = cargo build --release --workspace --bin sluicegate --bin sluicegate-simulator
 
 .PHONY: help run demo test bench fmt lint
 
@@ -27,7 +27,6 @@ test:
 
 bench:
 	@sh tests/setup.sh bench
-	$(BUILD)
 	@python3 benches/harness/run.py $(ARGS)
 	$(if $(findstring --only,$(ARGS)),,@python3 benches/harness/plugins.py $(ARGS))
 

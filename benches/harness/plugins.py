@@ -114,7 +114,7 @@ def main():
     parser.add_argument("--note", default="")
     parser.add_argument("--no-save", action="store_true")
     arguments = parser.parse_args()
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--workspace"], cwd=ROOT, check=True)
+    subprocess.run(run.BUILD, cwd=ROOT, check=True)
     wasm = guest()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-bench-"))
     running = []

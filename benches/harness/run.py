@@ -24,6 +24,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOAD = ROOT / "target/release/sluicegate-load"
 GATEWAY = ROOT / "target/release/sluicegate"
+PROGRAMS = ["sluicegate", "sluicegate-load", "sluicegate-bench-plugins"]
+BUILD = ["cargo", "build", "--quiet", "--release", "--workspace", *(f"--bin={name}" for name in PROGRAMS)]
 TICK = os.sysconf("SC_CLK_TCK")
 
 # name: (what is sent, what the figure is per)
@@ -220,7 +222,7 @@ def main():
     parser.add_argument("--no-save", action="store_true")
     arguments = parser.parse_args()
     wanted = [name for name in SCENARIOS if not arguments.only or name in arguments.only.split(",")]
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--workspace"], cwd=ROOT, check=True)
+    subprocess.run(BUILD, cwd=ROOT, check=True)
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-bench-"))
     running = []
     try:

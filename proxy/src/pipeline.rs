@@ -212,9 +212,12 @@ impl Pipeline {
         ctx.asked.clone_from(&request.scan.model);
         caller.check_model(&request.scan.model)?;
         let mut plan = self.plan(session, snapshot, &request, ctx).await?;
-        let passed = self.run_plugins(session, snapshot, (&mut request, &mut plan), &caller, ctx);
-        if let Some(text) = Box::pin(passed).await? {
-            return self.answer_directly(session, &request, &text, ctx).await;
+        if snapshot.chain(&plan).is_some() {
+            let both = (&mut request, &mut plan);
+            let passed = Box::pin(self.run_plugins(session, snapshot, both, &caller, ctx));
+            if let Some(text) = passed.await? {
+                return self.answer_directly(session, &request, &text, ctx).await;
+            }
         }
         // Boxed: its state would otherwise be kept, unused, for as long as the answer streams.
         let search = Box::pin(self.await_answer(session, snapshot, &request, &plan, ctx));
