@@ -75,12 +75,9 @@ impl Plugin {
         targets: &[wit::router::Target],
     ) -> Result<wit::router::Decision, Failure> {
         self.call(Interface::Router, |mut instance| async move {
-            let outcome = async {
-                let (store, guest) = instance.router(self.exports())?;
-                guest.call_route(store, request, targets).await
-            };
-            let outcome = outcome.await;
-            (instance, outcome)
+            let (store, guest) = instance.router(self.exports())?;
+            let decided = guest.call_route(store, request, targets).await?;
+            Ok((instance, decided))
         })
         .await
     }
@@ -91,12 +88,9 @@ impl Plugin {
     /// When the call fails.
     pub async fn rewrite(&self, request: &Request) -> Result<wit::rewriter::Decision, Failure> {
         self.call(Interface::Rewriter, |mut instance| async move {
-            let outcome = async {
-                let (store, guest) = instance.rewriter(self.exports())?;
-                guest.call_rewrite(store, request).await
-            };
-            let outcome = outcome.await;
-            (instance, outcome)
+            let (store, guest) = instance.rewriter(self.exports())?;
+            let decided = guest.call_rewrite(store, request).await?;
+            Ok((instance, decided))
         })
         .await
     }
@@ -110,12 +104,9 @@ impl Plugin {
         request: &Request,
     ) -> Result<Option<wit::cache_policy::Policy>, Failure> {
         self.call(Interface::CachePolicy, |mut instance| async move {
-            let outcome = async {
-                let (store, guest) = instance.cache_policy(self.exports())?;
-                guest.call_decide(store, request).await
-            };
-            let outcome = outcome.await;
-            (instance, outcome)
+            let (store, guest) = instance.cache_policy(self.exports())?;
+            let decided = guest.call_decide(store, request).await?;
+            Ok((instance, decided))
         })
         .await
     }
@@ -130,12 +121,9 @@ impl Plugin {
         piece: &wit::responder::Piece,
     ) -> Result<wit::responder::Edited, Failure> {
         self.call(Interface::Responder, |mut instance| async move {
-            let outcome = async {
-                let (store, guest) = instance.responder(self.exports())?;
-                guest.call_edit(store, answer, piece).await
-            };
-            let outcome = outcome.await;
-            (instance, outcome)
+            let (store, guest) = instance.responder(self.exports())?;
+            let decided = guest.call_edit(store, answer, piece).await?;
+            Ok((instance, decided))
         })
         .await
     }
@@ -150,12 +138,9 @@ impl Plugin {
         waited_ms: u64,
     ) -> Result<Option<String>, Failure> {
         self.call(Interface::Responder, |mut instance| async move {
-            let outcome = async {
-                let (store, guest) = instance.responder(self.exports())?;
-                guest.call_waiting(store, answer, waited_ms).await
-            };
-            let outcome = outcome.await;
-            (instance, outcome)
+            let (store, guest) = instance.responder(self.exports())?;
+            let decided = guest.call_waiting(store, answer, waited_ms).await?;
+            Ok((instance, decided))
         })
         .await
     }
@@ -165,23 +150,18 @@ impl Plugin {
         limit: Duration,
     ) -> Result<Result<Description, String>, Failure> {
         self.call_within(limit, |mut instance| async move {
-            let outcome = async {
-                let guest = instance.guest(self.exports())?;
-                // Looked up now, so that a wrong type is found now.
-                for interface in self.interfaces() {
-                    match interface {
-                        Interface::Router => instance.router(self.exports()).map(|_| ())?,
-                        Interface::Rewriter => instance.rewriter(self.exports()).map(|_| ())?,
-                        Interface::CachePolicy => {
-                            instance.cache_policy(self.exports()).map(|_| ())?
-                        }
-                        Interface::Responder => instance.responder(self.exports()).map(|_| ())?,
-                    }
+            let guest = instance.guest(self.exports())?;
+            // Looked up now, so that a wrong type is found now.
+            for interface in self.interfaces() {
+                match interface {
+                    Interface::Router => instance.router(self.exports()).map(|_| ())?,
+                    Interface::Rewriter => instance.rewriter(self.exports()).map(|_| ())?,
+                    Interface::CachePolicy => instance.cache_policy(self.exports()).map(|_| ())?,
+                    Interface::Responder => instance.responder(self.exports()).map(|_| ())?,
                 }
-                guest.call_describe(&mut instance.store).await
-            };
-            let outcome = outcome.await;
-            (instance, outcome)
+            }
+            let described = guest.call_describe(&mut instance.store).await?;
+            Ok((instance, described))
         })
         .await
     }
@@ -192,7 +172,7 @@ impl Plugin {
         run: impl FnOnce(Instance) -> F + Send,
     ) -> Result<T, Failure>
     where
-        F: Future<Output = (Instance, wasmtime::Result<T>)> + Send,
+        F: Future<Output = wasmtime::Result<(Instance, T)>> + Send,
     {
         let began = Instant::now();
         let outcome = self.call_within(self.settings().deadline, run).await;
@@ -200,14 +180,15 @@ impl Plugin {
         outcome
     }
 
-    /// `run` takes an instance, calls it, and returns it with the outcome.
+    /// `run` takes an instance, calls it, and returns it with the outcome. After an error it is in an
+    /// unknown state, and is dropped.
     async fn call_within<T, F>(
         &self,
         limit: Duration,
         run: impl FnOnce(Instance) -> F + Send,
     ) -> Result<T, Failure>
     where
-        F: Future<Output = (Instance, wasmtime::Result<T>)> + Send,
+        F: Future<Output = wasmtime::Result<(Instance, T)>> + Send,
     {
         let _ticking = self.engine().ticker.begin();
         let busy = || Failure::new(FailureKind::Busy, "no place came free in time");
@@ -225,13 +206,12 @@ impl Plugin {
             };
             instance.arm();
             match run(instance).await {
-                (instance, Ok(value)) => {
+                Ok((instance, value)) => {
                     self.figures().held(instance.store.data().memory);
                     self.give_back(instance);
                     Ok(value)
                 }
-                // The instance is in an unknown state and is dropped.
-                (_, Err(cause)) => Err(classify(&cause)),
+                Err(cause) => Err(classify(&cause)),
             }
         };
         match turns::drive(limit, &self.engine().slow, &self.engine().ticker, work).await {

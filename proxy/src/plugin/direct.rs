@@ -80,18 +80,25 @@ impl Direct<'_> {
     }
 
     fn chunk(&self, delta: &serde_json::Value, finish: Option<&str>) -> String {
-        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish});
-        let event = json!({"id": self.id, "object": "chat.completion.chunk", "created": seconds(),
-            "model": self.model, "choices": [choice]});
-        format!("data: {event}\n\n")
+        chunk(self.id, self.model, 0, delta, finish)
     }
 }
 
 /// A text as one event of a chat's stream.
 #[must_use]
 pub fn text_event(id: &str, model: &str, choice: u32, text: &str) -> String {
-    let delta = json!({"content": text});
-    let choice = json!({"index": choice, "delta": delta, "logprobs": null, "finish_reason": null});
+    chunk(id, model, choice, &json!({"content": text}), None)
+}
+
+fn chunk(
+    id: &str,
+    model: &str,
+    choice: u32,
+    delta: &serde_json::Value,
+    finish: Option<&str>,
+) -> String {
+    let choice =
+        json!({"index": choice, "delta": delta, "logprobs": null, "finish_reason": finish});
     let event = json!({"id": id, "object": "chat.completion.chunk", "created": seconds(),
         "model": model, "choices": [choice]});
     format!("data: {event}\n\n")

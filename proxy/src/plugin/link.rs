@@ -1,4 +1,4 @@
-//! One plugin as requests meet it: its calls, guarded by a breaker, and what failures mean.
+//! One plugin as requests meet it: its calls, what a streak of failures means, and what one does.
 
 use std::time::Duration;
 
