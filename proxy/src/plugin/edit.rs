@@ -159,11 +159,9 @@ impl<'e> Plan<'e> {
         };
         let whole = document.places.contains(&Place::Member(list));
         let single = matches!(form, Form::Prompt | Form::Input | Form::Generate);
-        if single
-            && self
-                .insertions
-                .iter()
-                .any(|one| one.role != Role::System || form.system_member().is_none())
+        let has_system = form.system_member().is_some();
+        if (single || whole)
+            && self.insertions.iter().any(|one| one.role != Role::System || !has_system)
         {
             return Err("a request of prompts takes no further messages".into());
         }
@@ -213,18 +211,12 @@ impl<'e> Plan<'e> {
     }
 
     /// The single prompt, changed.
-    fn prompt(&self, document: &Document<'_>, list: &str) -> Result<Option<String>, String> {
-        let has_system = document.form.system_member().is_some();
-        if self.insertions.iter().any(|one| one.role != Role::System || !has_system) {
-            return Err("a request with a single prompt takes no further messages".into());
-        }
-        let at = document.places.iter().position(|place| {
-            *place
-                == Place::Member(match list {
-                    "input" => "input",
-                    _ => "prompt",
-                })
-        });
+    fn prompt(
+        &self,
+        document: &Document<'_>,
+        list: &'static str,
+    ) -> Result<Option<String>, String> {
+        let at = document.places.iter().position(|place| *place == Place::Member(list));
         let Some(index) = at else { return Ok(None) };
         if self.dropped.contains(&index) {
             return Err("the prompt cannot be dropped".into());

@@ -48,8 +48,8 @@ impl Loader {
         old: Option<&Arc<Link>>,
     ) -> Result<Arc<Link>, String> {
         let same = old.filter(|link| link.config == *wanted);
-        let loaded = read(wanted).and_then(|wasm| {
-            if let Some(link) = same.filter(|link| link.plugin().digest() == digest(&wasm)) {
+        let loaded = read(wanted).and_then(|(wasm, found)| {
+            if let Some(link) = same.filter(|link| link.plugin().digest() == found) {
                 return Ok(Arc::clone(link));
             }
             let link = self.fresh(config, wanted, &wasm, old)?;
@@ -139,7 +139,8 @@ pub fn cache_directory() -> Option<PathBuf> {
     Some(base.join("sluicegate"))
 }
 
-fn read(wanted: &PluginConfig) -> Result<Vec<u8>, String> {
+/// The component, and its digest.
+fn read(wanted: &PluginConfig) -> Result<(Vec<u8>, String), String> {
     let wasm = match &wanted.source {
         PluginSource::Builtin => {
             let names = || sluicegate_builtin_plugins::ALL.iter().map(|(name, _)| *name);
@@ -164,7 +165,7 @@ fn read(wanted: &PluginConfig) -> Result<Vec<u8>, String> {
     if wanted.sha256.as_ref().is_some_and(|pinned| *pinned != found) {
         return Err(format!("its SHA-256 is {found}, not the one that `sha256` pins"));
     }
-    Ok(wasm)
+    Ok((wasm, found))
 }
 
 fn host_settings(wanted: &PluginConfig) -> Settings {
