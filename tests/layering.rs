@@ -49,7 +49,7 @@ fn may_use(module: &str, other: &str) -> bool {
     module == other
         || TOP.contains(&module)
         || GROUND.contains(&other)
-        || (matches!(module, "router" | "admission") && other == "breaker")
+        || (matches!(module, "router" | "admission" | "cache") && other == "breaker")
         // The admin listener writes its answers as every answer is written.
         || (module == "admin" && matches!(other, "response" | "plugin"))
 }

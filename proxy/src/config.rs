@@ -2,10 +2,12 @@
 //! rest of the program is built from. A value of [`Config`] is consistent: every name it refers to
 //! exists, every secret was read, every address may be served.
 
+pub mod cache;
 pub mod glob;
 pub mod load;
 pub mod plugins;
 pub mod raw;
+mod redis;
 pub mod units;
 mod validate;
 
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+pub use self::cache::CacheConfig;
 pub use self::load::ConfigError;
 use self::load::Source;
 pub use self::plugins::PluginConfig;
@@ -57,6 +60,8 @@ pub struct Config {
     pub queue: Queue,
     /// Breaker settings.
     pub breaker: BreakerConfig,
+    /// The response cache.
+    pub cache: CacheConfig,
     /// WASM plugins.
     pub plugins: Vec<PluginConfig>,
     /// URL of the Redis that holds what plugins store; none keeps it in memory.
@@ -125,6 +130,8 @@ pub struct KeyConfig {
     pub hash: [u8; 32],
     /// Model globs the key may ask for; none allows all.
     pub models: Option<Vec<String>>,
+    /// Whom answers may be shared with.
+    pub tenant: Option<String>,
     /// Requests in a minute.
     pub requests_per_minute: Option<u32>,
     /// Requests at one time.

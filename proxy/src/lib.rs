@@ -6,6 +6,7 @@
 //! - [`request`]: bytes → endpoint, caller, body, the fields that matter
 //! - [`plugin`]: WASM plugins on the way: route, rewrite, cache policy, answers
 //! - [`router`]: model name → targets
+//! - [`cache`]: answers given before, given again
 //! - [`admission`]: a place at an upstream, or a bounded wait for one
 //! - [`breaker`]: whether an upstream is worth asking
 //! - [`upstream`]: connections, one exchange, what an upstream has
@@ -22,6 +23,7 @@
 pub mod admin;
 pub mod admission;
 pub mod breaker;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod error;

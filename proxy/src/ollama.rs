@@ -50,6 +50,24 @@ pub struct Loaded {
     pub context_length: Option<u64>,
 }
 
+/// `GET /api/tags`, as far as the gateway acts on it.
+#[derive(Debug, Deserialize)]
+pub struct Tags {
+    /// The models; null when there are none.
+    pub models: Option<Vec<Tagged>>,
+}
+
+/// A model on disk.
+#[derive(Debug, Deserialize)]
+pub struct Tagged {
+    /// Full name with its tag.
+    #[serde(default)]
+    pub name: String,
+    /// Digest of its weights and settings.
+    #[serde(default)]
+    pub digest: String,
+}
+
 /// `GET /api/version`.
 #[derive(Debug, Deserialize)]
 pub struct Version {

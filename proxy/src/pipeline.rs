@@ -1,21 +1,26 @@
 //! One request from top to bottom: the only code that knows the order of the stages.
 //!
 //! ```text
-//! read head → cors → endpoint → caller → body → route → (admission → upstream)* → relay → record
+//! read head → cors → endpoint → caller → body → route → plugins → cache
+//!           → (admission → upstream)* → relay → cache → record
 //! ```
 //!
 //! Until the first content of an answer has come, any failure may move the request to the next
 //! target; after it, never. A client that leaves drops whatever is running for it.
 
 pub mod attempt;
+pub mod cache;
 pub mod ctx;
 pub mod local;
 pub mod obtain;
 pub mod plugins;
 pub mod relay;
+pub mod source;
 pub mod state;
+pub mod stream;
+pub mod ticket;
+pub mod waiting;
 
-use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -27,10 +32,9 @@ use pingora_core::apps::{
 };
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
-use self::ctx::{Ctx, Headers, Phase};
-use self::obtain::Answer;
+use self::ctx::{Ctx, Phase};
 use self::state::{Shared, Snapshot};
 use crate::error::{Error, Kind};
 use crate::listener::stream::ClientStream;
@@ -39,8 +43,6 @@ use crate::request::body::{self, ReadError};
 use crate::request::cors;
 use crate::request::endpoint::{Endpoint, dialect_of};
 use crate::response::downstream::{self, ClientGone, Head};
-use crate::response::sse::Framing;
-use crate::response::watch::Grammar;
 use crate::router::{self, Plan};
 use crate::telemetry::{Outcome, Registry};
 use crate::upstream::Pool;
@@ -211,7 +213,9 @@ impl Pipeline {
         let mut request = self.read_request(session, snapshot, endpoint).await?;
         ctx.asked.clone_from(&request.scan.model);
         caller.check_model(&request.scan.model)?;
+        ctx.tenant = caller.tenant().map(str::to_owned);
         let mut plan = self.plan(session, snapshot, &request, ctx).await?;
+        let asked = cache::asked(&request);
         if snapshot.chain(&plan).is_some() {
             let both = (&mut request, &mut plan);
             let passed = Box::pin(self.run_plugins(session, snapshot, both, &caller, ctx));
@@ -219,12 +223,20 @@ impl Pipeline {
                 return self.answer_directly(session, &request, &text, ctx).await;
             }
         }
+        if let Some(terms) = Self::cache_terms(session, snapshot, &request, &asked, ctx)? {
+            let both = (&request, &plan);
+            match Box::pin(self.from_cache(session, snapshot, both, terms, ctx)).await? {
+                Some(cache::Outcome::Answered) => return Ok(()),
+                Some(cache::Outcome::Ask(ticket)) => ctx.ticket = Some(ticket),
+                None => {}
+            }
+        }
         // Boxed: its state would otherwise be kept, unused, for as long as the answer streams.
         let search = Box::pin(self.await_answer(session, snapshot, &request, &plan, ctx));
         let answer = search.await?;
         // The body is not needed any more, and streams are long.
         drop(request);
-        self.relay(session, snapshot, endpoint, answer, ctx).await
+        self.relay(session, snapshot, answer, ctx).await
     }
 
     async fn finish_local(
@@ -308,67 +320,7 @@ impl Pipeline {
         let has: Vec<_> = fresh.iter().map(|listing| listing.has(model)).collect();
         router::by_own_name(model, &has).ok_or_else(|| snapshot.unknown_model(model, &fresh))
     }
-
-    /// Finds an answer while watching whether the client is still there, and keeps a waiting
-    /// stream alive where the route wants that.
-    async fn await_answer(
-        &self,
-        session: &mut ServerSession,
-        snapshot: &Snapshot,
-        request: &Request,
-        plan: &Plan,
-        ctx: &mut Ctx,
-    ) -> Result<Answer, Stop> {
-        let sse = Grammar::of(request.endpoint.path()).framing() == Framing::Sse;
-        let comments = plan.wait_comments.filter(|_| request.streaming && sse);
-        let mut next = comments.map(|wait| ctx.started + wait);
-        let mut waiting_head = comments.map(|_| {
-            let mut head = Head::new(StatusCode::OK);
-            head.set(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            ctx.common_headers(&mut head);
-            head
-        });
-        let targets = plan.targets.iter().chain(&plan.fallback);
-        let openai = targets.into_iter().any(|one| !snapshot.backends[one.upstream].is_ollama());
-        let headers = Headers::new(&session.req_header().headers, &ctx.id, openai);
-        let mut progress = std::mem::take(&mut ctx.progress);
-        let result = {
-            let mut obtain = pin!(self.obtain(snapshot, request, plan, &headers, &mut progress));
-            loop {
-                let wake = next.unwrap_or_else(|| ctx.started + FAR);
-                tokio::select! {
-                    biased;
-                    answer = &mut obtain => break answer.map_err(Stop::Refused),
-                    () = downstream::client_left(session) => break Err(Stop::Gone),
-                    () = sleep_until(wake), if next.is_some() => {
-                        if let Some(head) = waiting_head.take() {
-                            ctx.status = StatusCode::OK.as_u16();
-                            downstream::begin(session, head).await?;
-                            ctx.committed = true;
-                        }
-                        let text = self.waiting_text(plan, request, ctx).await;
-                        downstream::part(session, text).await?;
-                        next = comments.map(|wait| Instant::now() + wait);
-                    }
-                }
-            }
-        };
-        ctx.progress = progress;
-        ctx.phase = ctx.progress.phase;
-        match result {
-            Err(Stop::Refused(error)) if ctx.committed => {
-                let code = error.code();
-                relay::fail_committed(session, request.endpoint, &error.message, code).await?;
-                Err(Stop::Cut(error.message.into_owned()))
-            }
-            other => other,
-        }
-    }
 }
-
-/// A time that never comes, for a timer that is not armed.
-const FAR: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 fn has_unanswered_bytes(session: &ServerSession) -> bool {
     let stream = session.stream().and_then(|stream| stream.as_any().downcast_ref::<ClientStream>());

@@ -7,6 +7,7 @@
 
 pub mod catalogue;
 pub mod connection;
+pub mod digests;
 pub mod exchange;
 pub mod io;
 pub mod origin;
@@ -14,6 +15,7 @@ pub mod pool;
 pub mod residency;
 
 pub use self::catalogue::Catalogue;
+pub use self::digests::Digests;
 pub use self::exchange::{Failure, Reply};
 pub use self::origin::Origin;
 pub use self::pool::Pool;

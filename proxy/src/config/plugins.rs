@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::load::{ConfigError, Source};
-use super::units::{ByteSize, Period, Secret, SecretSource};
+use super::units::{ByteSize, Period};
 
 /// Upper bound of a deadline: a client waits for it.
 const MAX_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -145,30 +145,6 @@ pub(super) fn validate(
         known.push(one);
     }
     Ok(known)
-}
-
-/// Reads where plugins store.
-pub(super) fn store(
-    given: Option<&Spanned<String>>,
-    source: &Source,
-) -> Result<Option<Secret>, ConfigError> {
-    let Some(given) = given else { return Ok(None) };
-    let fail = |message: String| source.error_at(given.defined, message);
-    let text = given.value.as_str();
-    let url = match text.split_once(':') {
-        Some(("env" | "file", _)) => {
-            let from: SecretSource = serde_json::from_value(text.into())
-                .map_err(|cause| fail(format!("`plugin_store`: {cause}")))?;
-            from.read().map_err(|why| fail(format!("`plugin_store`: {why}")))?
-        }
-        Some(("redis" | "redis+unix", _)) if !text.contains('@') => Secret::new(text.to_owned()),
-        _ => {
-            let message = "`plugin_store` is not redis://host:port; a URL with a password comes from \
-                           `env:NAME` or `file:/path`";
-            return Err(fail(message.into()));
-        }
-    };
-    Ok(Some(url))
 }
 
 fn plugin(raw: &RawPlugin, source: &Source) -> Result<PluginConfig, ConfigError> {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+pub use super::cache::RawCache;
 pub use super::plugins::RawPlugin;
 use super::units::{ByteSize, Period, SecretSource};
 
@@ -54,6 +55,8 @@ pub struct Raw {
     pub admission: Admission,
     /// When an upstream that keeps failing is left alone.
     pub breaker: BreakerConfig,
+    /// The response cache.
+    pub cache: RawCache,
     /// WASM plugins; a route names those it runs, in its order.
     pub plugins: Vec<RawPlugin>,
     /// Redis that holds what plugins `store`, shared by replicas: `redis://host:6379`, or `env:NAME`
@@ -86,6 +89,7 @@ impl Default for Raw {
             routes: Vec::new(),
             admission: Admission::default(),
             breaker: BreakerConfig::default(),
+            cache: RawCache::default(),
             plugins: Vec::new(),
             plugin_store: None,
             plugin_cache: None,
@@ -327,6 +331,8 @@ pub struct RawKey {
     pub hash: Spanned<String>,
     /// Model names the key may ask for; `*` inside stands for any text. Default: all.
     pub models: Option<Vec<String>>,
+    /// The tenant it belongs to, for `cache.share: tenant`.
+    pub tenant: Option<String>,
     /// Requests in a minute; beyond it, 429.
     pub requests_per_minute: Option<u32>,
     /// Requests at one time; beyond it, 429.

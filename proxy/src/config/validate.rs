@@ -11,7 +11,10 @@ use super::load::{ConfigError, Source, nearest};
 use super::raw::{
     BreakerConfig, Raw, RawKey, RawRoute, RawTarget, RawUpstream, Timeouts, UpstreamKind,
 };
-use super::{Config, KeyConfig, PluginConfig, RouteConfig, TargetConfig, UpstreamConfig, plugins};
+use super::{
+    Config, KeyConfig, PluginConfig, RouteConfig, TargetConfig, UpstreamConfig, cache, plugins,
+    redis,
+};
 
 /// Where Ollama listens unless told otherwise.
 const DEFAULT_OLLAMA: &str = "http://127.0.0.1:11434";
@@ -65,7 +68,12 @@ pub(super) fn validate(
         queue: raw.admission.queue,
         breaker: raw.breaker,
         plugins,
-        plugin_store: plugins::store(raw.plugin_store.as_ref(), source)?,
+        cache: cache::validate(&raw.cache, source)?,
+        plugin_store: raw
+            .plugin_store
+            .as_ref()
+            .map(|url| redis::url(url, "plugin_store", source))
+            .transpose()?,
         plugin_cache: raw.plugin_cache.map(PathBuf::from),
         keys,
     };
@@ -325,6 +333,7 @@ fn keys(given: &[RawKey], source: &Source) -> Result<Vec<KeyConfig>, ConfigError
                 name: key.name.clone(),
                 hash: *hash.as_bytes(),
                 models: key.models.clone(),
+                tenant: key.tenant.clone(),
                 requests_per_minute: key.requests_per_minute,
                 max_concurrent: key.max_concurrent,
             })

@@ -59,6 +59,8 @@ pub struct Stream {
     pub watch: Watch,
     /// What has come and was not sent yet.
     pub held: Vec<Bytes>,
+    /// The event with the usage that the client did not ask for.
+    pub hidden_usage: Option<Bytes>,
     /// Whether what is held is kept apart event by event.
     separate: bool,
 }
@@ -293,6 +295,7 @@ async fn first_content(
         splitter: Splitter::new(grammar.framing()),
         watch: Watch::new(grammar, request.asks_usage()),
         held: Vec::new(),
+        hidden_usage: None,
         separate: request.separate_events,
     };
     let mut held = 0;
@@ -350,8 +353,11 @@ impl Stream {
                 }
                 Unit::Whole(bytes) => match self.watch.inspect(&bytes) {
                     Verdict::Pass => self.held.push(bytes),
-                    Verdict::Drop => {}
-                    Verdict::Replace(other) => self.held.push(other),
+                    Verdict::Drop => self.hidden_usage = Some(bytes),
+                    Verdict::Replace(other) => {
+                        self.held.push(other);
+                        self.hidden_usage = Some(bytes);
+                    }
                 },
             }
         }

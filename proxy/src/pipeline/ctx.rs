@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
 use super::state::Backend;
+use super::ticket::Ticket;
+use crate::cache::entry::Entry;
+use crate::cache::now;
+use crate::cache::policy::Policy;
 use crate::config::raw::UpstreamKind;
 use crate::error::Dialect;
 use crate::ids::{CallerName, RequestId};
@@ -16,7 +20,7 @@ use crate::openai::Usage;
 use crate::plugin::Shaper;
 use crate::plugin::record::{Decision, Trail};
 use crate::request::cors::AllowedOrigin;
-use crate::request::headers::{self, Forwarded};
+use crate::request::headers::{Forwarded, forwarded};
 use crate::response::downstream::{Head, X_REQUEST_ID};
 use crate::telemetry::{Outcome, Record, millis};
 
@@ -24,6 +28,10 @@ const X_UPSTREAM: HeaderName = HeaderName::from_static("x-sluicegate-upstream");
 const X_MODEL: HeaderName = HeaderName::from_static("x-sluicegate-model");
 const X_REASON: HeaderName = HeaderName::from_static("x-sluicegate-reason");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const X_CACHE_REASON: HeaderName = HeaderName::from_static("x-cache-reason");
+const X_CACHE_ENTRY: HeaderName = HeaderName::from_static("x-cache-entry");
+const X_CACHE_SIMILARITY: HeaderName = HeaderName::from_static("x-cache-similarity");
 
 /// What the status of an aborted request is called in logs, as with nginx.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -70,9 +78,9 @@ impl Headers {
     /// be asked.
     #[must_use]
     pub fn new(client: &HeaderMap, id: &RequestId, openai: bool) -> Self {
-        let ollama = headers::forwarded(client, UpstreamKind::Ollama);
+        let ollama = forwarded(client, UpstreamKind::Ollama);
         let openai = openai.then(|| {
-            let mut all = headers::forwarded(client, UpstreamKind::Openai);
+            let mut all = forwarded(client, UpstreamKind::Openai);
             all.extend(HeaderValue::from_str(id.as_str()).map(|id| (X_REQUEST_ID, id)));
             all
         });
@@ -98,6 +106,46 @@ pub struct Progress {
     pub queued: Duration,
     /// Time spent waiting for upstreams.
     pub upstream_wait: Duration,
+}
+
+/// What the cache had to do with a request.
+#[derive(Debug)]
+pub struct Cached {
+    /// `hit-l1`, `hit-l2`, `miss` or `bypass`.
+    pub outcome: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// The answer given.
+    pub entry: Option<Arc<Entry>>,
+    /// How like its question is to this one, where they are not equal.
+    pub similarity: Option<f64>,
+}
+
+impl Cached {
+    /// An answer was found.
+    #[must_use]
+    pub fn hit(outcome: &'static str, reason: &'static str, entry: Arc<Entry>) -> Self {
+        Self { outcome, reason, entry: Some(entry), similarity: None }
+    }
+
+    /// None was.
+    #[must_use]
+    pub fn without(outcome: &'static str, reason: &'static str) -> Self {
+        Self { outcome, reason, entry: None, similarity: None }
+    }
+
+    fn headers(&self, head: &mut Head) {
+        head.set(X_CACHE, HeaderValue::from_static(self.outcome));
+        head.set(X_CACHE_REASON, HeaderValue::from_static(self.reason));
+        if let Some(similarity) = self.similarity {
+            head.set_text(X_CACHE_SIMILARITY, format!("{similarity:.4}"));
+        }
+        if let Some(entry) = &self.entry {
+            head.set_text(X_CACHE_ENTRY, entry.facts.id.clone());
+            head.set(header::AGE, HeaderValue::from(entry.age(now()).as_secs()));
+            head.set_text(X_MODEL, entry.facts.model.clone());
+        }
+    }
 }
 
 /// One request's state.
@@ -145,6 +193,16 @@ pub struct Ctx {
     pub trail: Option<Box<Trail>>,
     /// The plugins that its answer passes.
     pub shaper: Option<Box<Shaper>>,
+    /// What plugins decided about the cache.
+    pub cache_policy: Policy,
+    /// What the cache had to do with it.
+    pub cached: Option<Cached>,
+    /// What it holds while an answer comes that may be kept.
+    pub ticket: Option<Box<Ticket>>,
+    /// The tenant of its caller.
+    pub tenant: Option<String>,
+    /// The client has left, and others follow the answer.
+    pub client_gone: bool,
 }
 
 impl Ctx {
@@ -174,6 +232,11 @@ impl Ctx {
             detail: None,
             trail: None,
             shaper: None,
+            cache_policy: Policy::default(),
+            cached: None,
+            ticket: None,
+            tenant: None,
+            client_gone: false,
         }
     }
 
@@ -195,6 +258,9 @@ impl Ctx {
             head.set_text(X_MODEL, model.to_string());
         }
         head.set(X_REASON, self.reason.clone());
+        if let Some(cached) = &self.cached {
+            cached.headers(head);
+        }
         let (queued, upstream) = (self.progress.queued, self.progress.upstream_wait);
         let plugins = self.trail.as_ref().map_or(Duration::ZERO, |trail| trail.spent);
         let own = self.started.elapsed().saturating_sub(queued + upstream + plugins);
@@ -228,6 +294,12 @@ impl Ctx {
         })
     }
 
+    /// The model that answered, now or when the answer was kept.
+    fn model(&self) -> Option<&str> {
+        let kept = || self.cached.as_ref()?.entry.as_ref().map(|entry| entry.facts.model.as_str());
+        self.answered_by.as_ref().map(|(_, model)| &**model).or_else(kept)
+    }
+
     /// Hands the finished request to telemetry.
     pub fn record(&self, write: impl FnOnce(&Record<'_>)) {
         write(&Record {
@@ -237,7 +309,7 @@ impl Ctx {
             endpoint: self.endpoint,
             asked: &self.asked,
             upstream: self.answered_by.as_ref().map(|(backend, _)| backend.name()),
-            model: self.answered_by.as_ref().map(|(_, model)| &**model),
+            model: self.model(),
             status: if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status },
             outcome: self.outcome,
             phase: self.phase.as_str(),

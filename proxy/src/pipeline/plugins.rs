@@ -16,6 +16,7 @@ use super::ctx::Ctx;
 use super::state::{Backend, Snapshot};
 use super::{Pipeline, Stop};
 use crate::breaker::State;
+use crate::cache::policy::{Mode, Policy};
 use crate::error::{Error, Kind};
 use crate::plugin::decision::Order;
 use crate::plugin::direct::Direct;
@@ -56,6 +57,7 @@ struct Pass<'a> {
     request: &'a mut Request,
     summary: types::Request,
     trail: Trail,
+    cache_policy: Policy,
 }
 
 impl Pipeline {
@@ -116,7 +118,8 @@ impl Pipeline {
         let summary = summary(&facts, chain.needs, headers, &request.body).map_err(unclear)?;
         // A request that moved to another route keeps its trail.
         let trail = ctx.trail.take().map_or_else(Trail::default, |trail| *trail);
-        let mut pass = Pass { chain, request, summary, trail };
+        let cache_policy = std::mem::take(&mut ctx.cache_policy);
+        let mut pass = Pass { chain, request, summary, trail, cache_policy };
         let passed = tokio::select! {
             biased;
             passed = pass.run(snapshot, plan, &mut ctx.reason) => passed.map_err(Stop::Refused),
@@ -133,6 +136,7 @@ impl Pipeline {
             };
             ctx.shaper = Some(Box::new(Shaper::new(chain.responders().to_vec(), about)));
         }
+        ctx.cache_policy = pass.cache_policy;
         ctx.trail = Some(Box::new(pass.trail));
         passed
     }
@@ -362,10 +366,26 @@ impl Pass<'_> {
                 note(describe(&policy));
                 if shadow {
                     link.shadowed(true);
+                } else {
+                    self.cache_policy.and(taken(policy));
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// A plugin's policy in the cache's terms.
+fn taken(given: cache_policy::Policy) -> Policy {
+    Policy {
+        mode: given.mode.map(|mode| match mode {
+            cache_policy::Mode::Off => Mode::Off,
+            cache_policy::Mode::Exact => Mode::Exact,
+            cache_policy::Mode::Similar => Mode::Similar,
+        }),
+        ttl: given.ttl_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        scope: given.scope,
+        threshold: given.min_similarity,
     }
 }
 

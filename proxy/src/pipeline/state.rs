@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use crate::admission::Slots;
 use crate::breaker::Breaker;
+use crate::cache::Cache;
+use crate::cache::flight::Flights;
 use crate::config::Config;
 use crate::config::load::nearest;
 use crate::config::raw::UpstreamKind;
@@ -25,7 +27,7 @@ use crate::router::{Plan, Table};
 use crate::telemetry::AccessLog;
 use crate::upstream::catalogue::Listing;
 use crate::upstream::residency::{Residency, Speeds};
-use crate::upstream::{Catalogue, Origin, Pool};
+use crate::upstream::{Catalogue, Digests, Origin, Pool};
 
 /// One upstream: its address and its live state.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Backend {
     pub catalogue: Arc<Catalogue>,
     /// What of it is loaded.
     pub residency: Arc<Residency>,
+    /// Which weights stand behind its models' names.
+    pub digests: Arc<Digests>,
     /// How fast it is.
     pub speeds: Arc<Speeds>,
     /// Its name as a header value.
@@ -96,6 +100,8 @@ pub struct Snapshot {
     pub plugins: Plugins,
     /// The plugins of each route, in the order of the configuration.
     pub chains: Vec<Option<Chain>>,
+    /// The response cache.
+    pub cache: Arc<Cache>,
 }
 
 impl Snapshot {
@@ -121,7 +127,8 @@ impl Snapshot {
             Chain::new(indexes.iter().map(|index| Arc::clone(&plugins[*index])).collect())
         };
         let chains = config.routes.iter().map(|route| chain(&route.plugins)).collect();
-        Ok(Self { config, backends, table, callers, plugins, chains })
+        let cache = Cache::new(&config.cache, previous.map(|snapshot| &snapshot.cache))?;
+        Ok(Self { config, backends, table, callers, plugins, chains, cache })
     }
 
     /// The plugins of the route that `plan` came from.
@@ -144,6 +151,13 @@ impl Snapshot {
             asked.spawn(async move { backend.residency.refresh(&backend.origin, &pool).await });
         }
         asked.join_all().await;
+    }
+
+    /// Reads anew which weights stand behind the names that the cache relied on lately.
+    pub async fn refresh_digests(&self, pool: &Arc<Pool>) {
+        for backend in &self.backends {
+            backend.digests.keep(&backend.origin, pool).await;
+        }
     }
 
     /// What every upstream has, asking those of which it was read longer than `age` ago, all at
@@ -210,6 +224,7 @@ fn backend(
         breaker,
         catalogue: known.map(|known| Arc::clone(&known.catalogue)).unwrap_or_default(),
         residency: known.map(|known| Arc::clone(&known.residency)).unwrap_or_default(),
+        digests: known.map(|known| Arc::clone(&known.digests)).unwrap_or_default(),
         speeds: known.map(|known| Arc::clone(&known.speeds)).unwrap_or_default(),
         name_header,
         last_answer,
@@ -229,6 +244,8 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// What plugins decided lately.
     pub decisions: Decisions,
+    /// Requests being answered that others may follow.
+    pub flights: Arc<Flights<super::cache::Origin>>,
     active: AtomicUsize,
 }
 
@@ -248,6 +265,7 @@ impl Shared {
             log,
             connections,
             decisions: Decisions::default(),
+            flights: Arc::default(),
             active: AtomicUsize::new(0),
         }
     }

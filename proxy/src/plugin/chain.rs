@@ -15,6 +15,8 @@ pub struct Chain {
     /// What one of them at least needs to see.
     pub needs: Needs,
     responders: Vec<Arc<Link>>,
+    /// Tells chains apart that may make different answers: every plugin, its file, its configuration.
+    pub fingerprint: [u8; 32],
 }
 
 impl Chain {
@@ -33,7 +35,8 @@ impl Chain {
                 && plugin.description().needs.contains(Needs::RESPONSE)
         };
         let responders = links.iter().filter(asks).cloned().collect();
-        Some(Self { links, needs, responders })
+        let fingerprint = fingerprint(&links);
+        Some(Self { links, needs, responders, fingerprint })
     }
 
     /// Those that implement `interface`.
@@ -46,4 +49,18 @@ impl Chain {
     pub fn responders(&self) -> &[Arc<Link>] {
         &self.responders
     }
+}
+
+fn fingerprint(links: &[Arc<Link>]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for link in links {
+        let config = &link.config;
+        let shadow = if config.shadow { "shadow" } else { "" };
+        let own = config.config.to_string();
+        for part in [config.name.as_str(), link.plugin().digest(), &own, shadow] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+    }
+    *hasher.finalize().as_bytes()
 }

@@ -98,6 +98,12 @@ impl Caller {
         Self { name, key, rate: Mutex::default(), in_flight: AtomicU32::new(0) }
     }
 
+    /// The tenant it belongs to.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.key.as_ref()?.tenant.as_deref()
+    }
+
     /// Whether the caller may ask for `model`.
     #[must_use]
     pub fn may_use(&self, model: &str) -> bool {
@@ -199,6 +205,7 @@ mod tests {
             name: name.into(),
             hash: *blake3::hash(secret.as_bytes()).as_bytes(),
             models: Some(vec!["llama*".into(), "exact:1".into()]),
+            tenant: None,
             requests_per_minute: Some(60),
             max_concurrent: Some(1),
         }

@@ -42,6 +42,9 @@ pub fn apply(body: &Bytes, scan: &Scan, changes: &Changes<'_>) -> Bytes {
     if changes.map_max_tokens {
         splices.map_max_tokens(body, scan);
     }
+    if let Some((_, field)) = &scan.enable_cache {
+        splices.remove_member(body, field.span.clone());
+    }
     splices.apply(body)
 }
 
@@ -115,6 +118,23 @@ impl Splices {
         }
     }
 
+    /// Takes out the member with the value at `value`, and one of the commas beside it.
+    fn remove_member(&mut self, body: &[u8], value: Range<usize>) {
+        let before = body[..value.start].trim_ascii_end();
+        let Some(name) = before.strip_suffix(b":").map(<[u8]>::trim_ascii_end) else { return };
+        let Some(name) = name.strip_suffix(b"\"") else { return };
+        let Some(start) = memchr::memrchr(b'"', name) else { return };
+        let rest = &body[value.end..];
+        let follows = rest.trim_ascii_start();
+        if follows.first() == Some(&b',') {
+            let comma = rest.len() - follows.len() + 1;
+            return self.replace(start..value.end + comma, String::new());
+        }
+        let ahead = body[..start].trim_ascii_end();
+        let start = if ahead.last() == Some(&b',') { ahead.len() - 1 } else { start };
+        self.replace(start..value.end, String::new());
+    }
+
     fn apply(mut self, body: &Bytes) -> Bytes {
         if self.list.is_empty() {
             return body.clone();
@@ -161,6 +181,18 @@ mod tests {
         let bytes = Bytes::from_static(body.as_bytes());
         let out = apply(&bytes, &scan(&bytes).expect("valid"), changes);
         String::from_utf8(out.to_vec()).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_gateways_own_field_does_not_reach_an_upstream() {
+        for (body, expected) in [
+            (r#"{"model":"m","enable_cache":false,"x":1}"#, r#"{"model":"m","x":1}"#),
+            (r#"{"model":"m" , "enable_cache" : true }"#, r#"{"model":"m"  }"#),
+            (r#"{"enable_cache":false,"model":"m"}"#, r#"{"model":"m"}"#),
+            (r#"{"\u0065nable_cache":false ,"model":"m"}"#, r#"{"model":"m"}"#),
+        ] {
+            assert_eq!(patched(body, &Changes::default()), expected);
+        }
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub struct Scan {
     pub max_tokens: Option<Field>,
     /// Value of `max_completion_tokens`.
     pub max_completion_tokens: Option<Field>,
+    /// Value of `temperature`.
+    pub temperature: Option<Field>,
+    /// Whether there is a `seed`.
+    pub seeded: bool,
+    /// `enable_cache`, the gateway's own field, and where it stands.
+    pub enable_cache: Option<(bool, Field)>,
 }
 
 /// The longest model name taken, in bytes of JSON; names are also log fields and headers.
@@ -80,6 +86,9 @@ struct Found<'a> {
     stream_options: Option<&'a RawValue>,
     max_tokens: Option<&'a RawValue>,
     max_completion_tokens: Option<&'a RawValue>,
+    temperature: Option<&'a RawValue>,
+    seed: Option<&'a RawValue>,
+    enable_cache: Option<&'a RawValue>,
 }
 
 impl<'a> Found<'a> {
@@ -88,14 +97,9 @@ impl<'a> Found<'a> {
             let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
             Field { span: start..start + raw.get().len() }
         };
-        let stream = match self.stream.map(RawValue::get) {
-            None | Some("null") => None,
-            Some("true") => Some(true),
-            Some("false") => Some(false),
-            Some(_) => {
-                return Err(ScanError::WrongType { field: "stream", expected: "a boolean" });
-            }
-        };
+        let stream = boolean("stream", self.stream)?;
+        let enable_cache = boolean("enable_cache", self.enable_cache)?;
+        let given = |raw: &&RawValue| raw.get() != "null";
         Ok(Scan {
             model: self.model()?,
             models: self.models.iter().map(|raw| field(raw)).collect(),
@@ -104,6 +108,9 @@ impl<'a> Found<'a> {
             stream_options: self.stream_options.map(field),
             max_tokens: self.max_tokens.map(field),
             max_completion_tokens: self.max_completion_tokens.map(field),
+            temperature: self.temperature.filter(given).map(field),
+            seeded: self.seed.is_some_and(|raw| given(&raw)),
+            enable_cache: enable_cache.zip(self.enable_cache.map(field)),
         })
     }
 
@@ -129,6 +136,15 @@ impl<'a> Found<'a> {
             }
         }
         Ok(chosen.into_owned())
+    }
+}
+
+fn boolean(field: &'static str, raw: Option<&RawValue>) -> Result<Option<bool>, ScanError> {
+    match raw.map(RawValue::get) {
+        None | Some("null") => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(ScanError::WrongType { field, expected: "a boolean" }),
     }
 }
 
@@ -161,6 +177,9 @@ impl<'a> Visitor<'a> for Fields<'_, 'a> {
                 Name::MaxCompletionTokens => {
                     found.max_completion_tokens = Some(map.next_value()?);
                 }
+                Name::Temperature => found.temperature = Some(map.next_value()?),
+                Name::Seed => found.seed = Some(map.next_value()?),
+                Name::EnableCache => found.enable_cache = Some(map.next_value()?),
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -177,6 +196,9 @@ enum Name {
     StreamOptions,
     MaxTokens,
     MaxCompletionTokens,
+    Temperature,
+    Seed,
+    EnableCache,
     Other,
 }
 
@@ -185,9 +207,12 @@ impl Name {
         // The length decides almost always, so most keys cost one comparison.
         let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
         match key.len() {
+            4 if is("seed") => Name::Seed,
             5 if is("model") => Name::Model,
             6 if is("stream") => Name::Stream,
             10 if is("max_tokens") => Name::MaxTokens,
+            11 if is("temperature") => Name::Temperature,
+            12 if is("enable_cache") => Name::EnableCache,
             14 if is("stream_options") => Name::StreamOptions,
             21 if is("max_completion_tokens") => Name::MaxCompletionTokens,
             _ => Name::Other,
@@ -222,6 +247,10 @@ mod tests {
 
     fn ok(body: &str) -> Scan {
         scan(body.as_bytes()).expect("valid")
+    }
+
+    fn scan_error(body: &[u8]) -> ScanError {
+        scan(body).expect_err("wrong")
     }
 
     fn text<'a>(body: &'a str, field: &Option<Field>) -> &'a str {
@@ -268,6 +297,19 @@ mod tests {
         for bad in ["", "null", "[]", "{", "{}x", "{\"a\":01}", "\"model\"", "{\"a\":1,}"] {
             assert!(matches!(scan(bad.as_bytes()), Err(ScanError::Syntax(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_the_cache_acts_on_is_found() {
+        let body = r#"{"temperature":0.5,"seed":7,"enable_cache":false}"#;
+        let scan = ok(body);
+        assert_eq!(text(body, &scan.temperature), "0.5");
+        assert!(scan.seeded);
+        assert_eq!(scan.enable_cache.map(|(enabled, _)| enabled), Some(false));
+        let none = ok(r#"{"temperature":null,"seed":null,"enable_cache":null}"#);
+        assert!(none.temperature.is_none() && !none.seeded && none.enable_cache.is_none());
+        let wrong = scan_error(br#"{"enable_cache":"no"}"#);
+        assert!(matches!(wrong, ScanError::WrongType { field: "enable_cache", .. }));
     }
 
     #[test]

@@ -24,6 +24,8 @@ const PROBE_TICK: Duration = Duration::from_millis(250);
 const CATALOGUE_EVERY: Duration = Duration::from_secs(30);
 /// How often Ollamas are asked what they have loaded, where a plugin wants to know.
 const RESIDENCY_EVERY: Duration = Duration::from_secs(1);
+/// How often the cache is looked after.
+const CACHE_EVERY: Duration = Duration::from_secs(1);
 /// How often files are looked at for a change.
 const FILE_TICK: Duration = Duration::from_secs(1);
 /// Histogram samples are folded into buckets this often; until then they take memory.
@@ -56,6 +58,7 @@ async fn supervise(server: Server, mut watched: Watched) -> Result<(), String> {
     tokio::spawn(probe_tripped(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(upkeep(server.metrics.clone()));
     tokio::spawn(keep_residency(Arc::clone(&server.shared), Arc::clone(&pool)));
+    tokio::spawn(keep_cache(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(keep_lists(Arc::clone(&server.shared), Arc::clone(&pool)));
     if let Err(cause) = relieve_predecessor() {
         tracing::warn!(%cause, "the process before this one could not be told to stop");
@@ -201,6 +204,16 @@ async fn keep_residency(shared: Arc<Shared>, pool: Arc<Pool>) {
         if snapshot.has_routers() {
             snapshot.refresh_residency(&pool).await;
         }
+    }
+}
+
+/// The cache relies on the weights behind a model's name, and on its Redis.
+async fn keep_cache(shared: Arc<Shared>, pool: Arc<Pool>) {
+    let mut ticks = interval(CACHE_EVERY);
+    loop {
+        ticks.tick().await;
+        let snapshot = shared.snapshot.load_full();
+        tokio::join!(snapshot.refresh_digests(&pool), snapshot.cache.keep());
     }
 }
 

@@ -49,6 +49,28 @@ pub const PLUGIN_SKIPPED: &str = "sluicegate_plugin_skipped_total";
 pub const PLUGIN_RELOADS: &str = "sluicegate_plugin_reloads_total";
 /// Access-log lines lost because standard output was not read.
 pub const LOG_DROPPED: &str = "sluicegate_access_log_dropped_total";
+/// Requests by what the cache had to do with them: `hit`, `miss`, `bypass`; by level and reason.
+pub const CACHE_LOOKUPS: &str = "sluicegate_cache_lookups_total";
+/// Answers held in memory.
+pub const CACHE_ENTRIES: &str = "sluicegate_cache_entries";
+/// Bytes they take.
+pub const CACHE_BYTES: &str = "sluicegate_cache_bytes";
+/// Answers that had to make room.
+pub const CACHE_EVICTED: &str = "sluicegate_cache_evictions_total";
+/// Answers that could not be kept, by reason.
+pub const CACHE_WRITE_FAILURES: &str = "sluicegate_cache_write_failures_total";
+/// Answers not kept because of what they are, by reason.
+pub const CACHE_UNFIT: &str = "sluicegate_cache_unfit_total";
+/// 1 while the cache's Redis is asked, 0 while it is left alone.
+pub const CACHE_UP: &str = "sluicegate_cache_backend_up";
+/// Requests that followed an equal one.
+pub const CACHE_FOLLOWERS: &str = "sluicegate_cache_followers_total";
+/// Generating time that hits saved, as their answers took it.
+pub const CACHE_SAVED_SECONDS: &str = "sluicegate_cache_saved_seconds_total";
+/// Tokens that hits saved, by type.
+pub const CACHE_SAVED_TOKENS: &str = "sluicegate_cache_saved_tokens_total";
+/// Hits in shadow mode, by whether the fresh answer was the same.
+pub const CACHE_SHADOW: &str = "sluicegate_cache_shadow_total";
 /// Always 1; the version is a label.
 pub const BUILD: &str = "sluicegate_build_info";
 
@@ -97,5 +119,16 @@ pub fn describe() {
     describe_counter!(PLUGIN_SKIPPED, "Plugin calls not made after too many failures.");
     describe_counter!(PLUGIN_RELOADS, "Plugins loaded anew.");
     describe_counter!(LOG_DROPPED, "Access log lines lost.");
+    describe_counter!(CACHE_LOOKUPS, "Requests by what the cache had to do with them.");
+    describe_gauge!(CACHE_ENTRIES, "Answers held in memory.");
+    describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes of answers held in memory.");
+    describe_counter!(CACHE_EVICTED, "Answers that had to make room.");
+    describe_counter!(CACHE_WRITE_FAILURES, "Answers that could not be kept.");
+    describe_counter!(CACHE_UNFIT, "Answers not kept because of what they are.");
+    describe_gauge!(CACHE_UP, "1 while the cache's Redis is asked.");
+    describe_counter!(CACHE_FOLLOWERS, "Requests that followed an equal one.");
+    describe_counter!(CACHE_SAVED_SECONDS, Unit::Seconds, "Generating time that hits saved.");
+    describe_counter!(CACHE_SAVED_TOKENS, "Tokens that hits saved.");
+    describe_counter!(CACHE_SHADOW, "Hits in shadow mode.");
     describe_gauge!(BUILD, "Always 1; the version is a label.");
 }

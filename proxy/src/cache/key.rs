@@ -1,0 +1,144 @@
+//! Keys of answers: what must be equal for two requests to share one.
+//!
+//! The scope is a hard partition at every level: nothing in one scope is ever compared with anything
+//! in another. Within a scope only the last user text differs.
+
+use std::fmt;
+
+use blake3::Hasher;
+
+use super::canonical::Canonical;
+
+/// Changes with the meaning of keys, so that those of another version are never found.
+const VERSION: &[u8] = b"sluicegate cache key 1";
+
+/// A scope's digest.
+pub type Scope = [u8; 32];
+
+/// The digest that names an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(pub [u8; 32]);
+
+impl Key {
+    /// The key of the last user text `text` in `scope`.
+    #[must_use]
+    pub fn new(scope: &Scope, text: Option<&str>) -> Self {
+        let mut hasher = Hasher::new();
+        hasher.update(scope);
+        part(&mut hasher, text.map(str::as_bytes));
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// The key written as [`fmt::Display`] writes it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        blake3::Hash::from_hex(text).ok().map(|hash| Self(*hash.as_bytes()))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What, beside the request itself, makes a scope.
+#[derive(Clone, Copy, Debug)]
+pub struct Within<'a> {
+    /// Whose answers they are: a caller, a tenant, or nobody's where all share.
+    pub owner: Option<&'a str>,
+    /// The endpoint's path.
+    pub endpoint: &'a str,
+    /// The model's name at its upstream.
+    pub model: &'a str,
+    /// What tells this model from another of its name: the digest an Ollama gives, else the server.
+    pub weights: &'a str,
+    /// The plugins the request and the answer pass.
+    pub chain: &'a [u8; 32],
+    /// What a plugin keeps apart.
+    pub extra: Option<&'a str>,
+}
+
+impl Within<'_> {
+    /// The scope of `request`.
+    #[must_use]
+    pub fn scope(&self, request: &Canonical) -> Scope {
+        let mut hasher = Hasher::new();
+        part(&mut hasher, Some(VERSION));
+        part(&mut hasher, self.owner.map(str::as_bytes));
+        part(&mut hasher, Some(self.endpoint.as_bytes()));
+        part(&mut hasher, Some(self.model.as_bytes()));
+        part(&mut hasher, Some(self.weights.as_bytes()));
+        part(&mut hasher, Some(self.chain));
+        part(&mut hasher, self.extra.map(str::as_bytes));
+        part(&mut hasher, Some(&request.frame));
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// Nothing and an empty text are told apart, and so are any two divisions into parts.
+fn part(hasher: &mut Hasher, bytes: Option<&[u8]>) {
+    match bytes {
+        None => {
+            hasher.update(&u64::MAX.to_le_bytes());
+        }
+        Some(bytes) => {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canonical::canonical;
+    use super::*;
+
+    const WITHIN: Within<'static> = Within {
+        owner: Some("alice"),
+        endpoint: "/v1/chat/completions",
+        model: "m",
+        weights: "sha256:1",
+        chain: &[0; 32],
+        extra: None,
+    };
+
+    #[test]
+    fn nothing_is_shared_across_any_part_of_a_scope() {
+        let request = canonical(br#"{"messages":[]}"#).expect("clear");
+        let others = [
+            Within { owner: Some("bob"), ..WITHIN },
+            Within { owner: None, ..WITHIN },
+            Within { owner: Some(""), ..WITHIN },
+            Within { endpoint: "/v1/completions", ..WITHIN },
+            Within { model: "n", ..WITHIN },
+            Within { weights: "sha256:2", ..WITHIN },
+            Within { model: "msha", weights: "256:1", ..WITHIN },
+            Within { chain: &[1; 32], ..WITHIN },
+            Within { extra: Some(""), ..WITHIN },
+        ];
+        let mut scopes: Vec<Scope> = others.iter().map(|one| one.scope(&request)).collect();
+        scopes.push(WITHIN.scope(&request));
+        scopes.push(WITHIN.scope(&canonical(br#"{"messages":[1]}"#).expect("clear")));
+        scopes.sort_unstable();
+        scopes.dedup();
+        assert_eq!(scopes.len(), others.len() + 2);
+        assert_eq!(WITHIN.scope(&request), WITHIN.scope(&request));
+    }
+
+    #[test]
+    fn a_key_is_read_back_from_its_text() {
+        let key = Key::new(&[7; 32], Some("text"));
+        assert_eq!(Key::parse(&key.to_string()), Some(key));
+        assert_ne!(Key::new(&[7; 32], None), Key::new(&[7; 32], Some("")));
+        for garbage in ["", "zz", &"g".repeat(64), &"a".repeat(65)] {
+            assert_eq!(Key::parse(garbage), None);
+        }
+    }
+}

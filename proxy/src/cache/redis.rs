@@ -1,0 +1,246 @@
+//! Answers in a Redis that replicas share. One that is gone, slow, stopped or full costs a request a
+//! short wait at most, and nothing at all while its breaker is open.
+
+use std::sync::Arc;
+use std::thread::ThreadId;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, Cmd, Pipeline, RedisError, RedisResult};
+use tokio::time::{Instant, timeout};
+
+use super::entry::{Entry, Garbage, Generation};
+use super::key::Key;
+use super::selection::Selection;
+use crate::breaker::{Breaker, State};
+use crate::config::raw::BreakerConfig;
+use crate::config::units::{Period, Secret};
+
+/// Opening a connection.
+const CONNECT: Duration = Duration::from_secs(1);
+/// An answer, and with it whatever a request waits for here.
+const RESPONSE: Duration = Duration::from_millis(100);
+/// An answer that no request waits for.
+const UNHURRIED: Duration = Duration::from_secs(2);
+/// When it is left alone, and for how long.
+const BREAKER: BreakerConfig =
+    BreakerConfig { errors: 5, window: Period::secs(30), open_for: Period::secs(2), probes: 1 };
+
+/// Stands before the key of every answer. A slot tag would put all on one node of a cluster.
+const PREFIX: &str = "sluicegate:cache:1:";
+/// The hash that holds the generations.
+const GENERATIONS: &str = "sluicegate:cache:generations";
+
+/// Answers in Redis.
+pub struct Redis {
+    client: Client,
+    /// A connection for each thread that asks: its driver runs there, so that no request wakes
+    /// another thread.
+    links: Mutex<Vec<(ThreadId, ConnectionManager)>>,
+    breaker: Arc<Breaker>,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").field("state", &self.breaker.state()).finish_non_exhaustive()
+    }
+}
+
+/// Redis gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+/// What was found under a key.
+#[derive(Debug)]
+pub struct Found {
+    /// The answer, unless there is none, it is not readable, or it was dropped.
+    pub entry: Option<Result<Entry, Garbage>>,
+    /// The generation that new answers belong to.
+    pub generation: Generation,
+}
+
+impl Redis {
+    /// The Redis at `url`, which is not asked yet.
+    ///
+    /// # Errors
+    /// In words that do not repeat the URL, which may hold a password.
+    pub fn new(url: &Secret) -> Result<Self, String> {
+        let client = Client::open(url.reveal())
+            .map_err(|cause| format!("not the URL of a Redis: {}", cause.category()))?;
+        Ok(Self { client, links: Mutex::default(), breaker: Arc::new(Breaker::new(BREAKER)) })
+    }
+
+    /// What is under `key`, of `owner` by `model`. One round trip.
+    ///
+    /// # Errors
+    /// When Redis gave no answer in time.
+    pub async fn get(&self, key: &Key, owner: &str, model: &str) -> Result<Found, Unavailable> {
+        let mut both = Pipeline::with_capacity(2);
+        both.get(name(key));
+        both.add_command(generations(owner, model));
+        let (bytes, numbers): (Option<Vec<u8>>, [Option<u64>; 3]) =
+            self.ask(RESPONSE, async |link| both.query_async(link).await).await?;
+        let generation = numbers.map(Option::unwrap_or_default);
+        let entry = bytes.map(|bytes| Entry::decode(*key, &bytes));
+        let current = |entry: &Result<Entry, Garbage>| match entry {
+            Ok(entry) => entry.facts.generation == generation,
+            Err(Garbage) => true,
+        };
+        Ok(Found { entry: entry.filter(current), generation })
+    }
+
+    /// The answer under `key`, if it was not dropped. Two round trips.
+    ///
+    /// # Errors
+    /// When Redis gave no answer in time.
+    pub async fn find(&self, key: &Key) -> Result<Option<Entry>, Unavailable> {
+        let command = Cmd::get(name(key));
+        let bytes: Option<Vec<u8>> =
+            self.ask(UNHURRIED, async |link| command.query_async(link).await).await?;
+        let Some(Ok(entry)) = bytes.map(|bytes| Entry::decode(*key, &bytes)) else {
+            return Ok(None);
+        };
+        let current = self.generation(&entry.facts.owner, &entry.facts.model).await?;
+        Ok(Some(entry).filter(|entry| entry.facts.generation == current))
+    }
+
+    /// The generation that new answers of `owner` by `model` belong to.
+    ///
+    /// # Errors
+    /// When Redis gave no answer in time.
+    pub async fn generation(&self, owner: &str, model: &str) -> Result<Generation, Unavailable> {
+        let command = generations(owner, model);
+        let numbers: [Option<u64>; 3] =
+            self.ask(UNHURRIED, async |link| command.query_async(link).await).await?;
+        Ok(numbers.map(Option::unwrap_or_default))
+    }
+
+    /// Keeps `entry` for `ttl`.
+    ///
+    /// # Errors
+    /// When Redis did not take it in time: it may be gone, or full.
+    pub async fn put(&self, entry: &Entry, ttl: Duration) -> Result<(), Unavailable> {
+        let command = Cmd::set_ex(name(&entry.key), entry.encode(), ttl.as_secs().max(1));
+        self.ask(UNHURRIED, async |link| command.query_async(link).await).await
+    }
+
+    /// Drops the answer under `key`; whether there was one.
+    ///
+    /// # Errors
+    /// When Redis gave no answer in time.
+    pub async fn delete(&self, key: &Key) -> Result<bool, Unavailable> {
+        let command = Cmd::del(name(key));
+        self.ask(UNHURRIED, async |link| command.query_async(link).await).await
+    }
+
+    /// Drops what `selection` says, for every replica at once.
+    ///
+    /// # Errors
+    /// When Redis gave no answer in time.
+    pub async fn forget(&self, selection: &Selection) -> Result<(), Unavailable> {
+        let command = Cmd::hincr(GENERATIONS, selection.field(), 1);
+        self.ask(UNHURRIED, async |link| command.query_async(link).await).await
+    }
+
+    /// Keys from `cursor` on, some at a time, with the next cursor; 0 begins and ends.
+    ///
+    /// # Errors
+    /// When Redis gave no answer in time.
+    pub async fn scan(&self, cursor: u64) -> Result<(u64, Vec<Key>), Unavailable> {
+        let mut command = redis::cmd("SCAN");
+        command.arg(cursor).arg("MATCH").arg(format!("{PREFIX}*")).arg("COUNT").arg(500);
+        let (cursor, names): (u64, Vec<String>) =
+            self.ask(UNHURRIED, async |link| command.query_async(link).await).await?;
+        let keys = names.iter().filter_map(|name| Key::parse(name.strip_prefix(PREFIX)?));
+        Ok((cursor, keys.collect()))
+    }
+
+    /// Whether it is asked at all now.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.breaker.state() == State::Closed
+    }
+
+    /// Looks whether one that was left alone is back, when it is time.
+    pub async fn probe(&self) {
+        if self.breaker.probe_due().is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        let command = Cmd::ping();
+        let answer = self.run(RESPONSE, async |link| {
+            let answer: RedisResult<()> = command.query_async(link).await;
+            answer
+        });
+        let answered = answer.await.is_ok();
+        self.breaker.probed(answered);
+        if answered {
+            // The probe was a success of its own: nobody has to be the first to try.
+            if let Ok(pass) = self.breaker.try_pass() {
+                pass.success();
+            }
+            tracing::info!("the cache's Redis is back");
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        limit: Duration,
+        run: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,
+    ) -> Result<T, Unavailable> {
+        let Ok(pass) = self.breaker.try_pass() else { return Err(Unavailable) };
+        match self.run(limit, run).await {
+            Ok(value) => {
+                pass.success();
+                Ok(value)
+            }
+            Err(cause) => {
+                tracing::debug!(%cause, "the cache's Redis failed");
+                pass.failure();
+                if self.breaker.state() == State::Open {
+                    tracing::warn!(%cause, "the cache's Redis is left alone for now");
+                }
+                Err(Unavailable)
+            }
+        }
+    }
+
+    async fn run<T>(
+        &self,
+        limit: Duration,
+        run: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,
+    ) -> Result<T, String> {
+        let mut link = self.link().map_err(|cause| cause.to_string())?;
+        let answer = timeout(limit, run(&mut link)).await.map_err(|_| "no answer in time")?;
+        answer.map_err(|cause| cause.to_string())
+    }
+
+    /// This thread's connection, opened when first used.
+    fn link(&self) -> Result<ConnectionManager, RedisError> {
+        let thread = std::thread::current().id();
+        let mut links = self.links.lock();
+        if let Some((_, link)) = links.iter().find(|(owner, _)| *owner == thread) {
+            return Ok(link.clone());
+        }
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(UNHURRIED))
+            .set_number_of_retries(0);
+        let link = ConnectionManager::new_lazy_with_config(self.client.clone(), config)?;
+        links.push((thread, link.clone()));
+        Ok(link)
+    }
+}
+
+fn name(key: &Key) -> String {
+    format!("{PREFIX}{key}")
+}
+
+fn generations(owner: &str, model: &str) -> Cmd {
+    let mut command = redis::cmd("HMGET");
+    command.arg(GENERATIONS);
+    for selection in Selection::of(owner, model) {
+        command.arg(selection.field());
+    }
+    command
+}

@@ -1,0 +1,181 @@
+//! The response cache in the configuration: as written, and validated.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::load::{ConfigError, Source};
+use super::redis;
+use super::units::{ByteSize, Period, Secret};
+
+/// The longest an answer is kept: longer is not what a cache is for.
+const MAX_TTL: Duration = Duration::from_secs(30 * 86_400);
+
+/// Answers given before, given again.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawCache {
+    /// Which answers are kept: `deterministic` (default), those asked to be the same each time
+    /// (`temperature` of 0.3 or less, or a `seed`; embeddings); `unless_hot`, also those without a
+    /// `temperature`; `always`; `off`.
+    pub policy: Keep,
+    /// How long an answer is kept. Default `300s`.
+    pub ttl: Period,
+    /// Who shares answers: `key` (default), each API key its own; `tenant`, the keys of one
+    /// `tenant`; `all`.
+    pub share: Share,
+    /// Largest answer kept. Default `1MiB`.
+    pub max_answer: ByteSize,
+    /// Look answers up and compare them with fresh ones, but give only fresh ones. Default false.
+    pub shadow: bool,
+    /// Answers to equal requests.
+    pub exact: RawExact,
+    /// Answers to requests that mean the same, told by their words. Off by default.
+    pub lexical: Option<Lexical>,
+}
+
+impl Default for RawCache {
+    fn default() -> Self {
+        Self {
+            policy: Keep::default(),
+            ttl: Period::secs(300),
+            share: Share::default(),
+            max_answer: ByteSize::mib(1),
+            shadow: false,
+            exact: RawExact::default(),
+            lexical: None,
+        }
+    }
+}
+
+/// Which answers are kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// None.
+    Off,
+    /// Those asked to be the same each time.
+    #[default]
+    Deterministic,
+    /// All but those asked to differ.
+    UnlessHot,
+    /// All.
+    Always,
+}
+
+/// Who shares answers.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// Each API key has its own.
+    #[default]
+    Key,
+    /// The keys of one tenant; a key without one has its own.
+    Tenant,
+    /// All callers.
+    All,
+}
+
+/// Answers to equal requests.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawExact {
+    /// Redis that holds them, shared by replicas: `redis://host:6379`, or `env:NAME` or `file:/path`
+    /// for a URL with a password. Default: in memory.
+    #[schemars(with = "String")]
+    pub redis: Option<Spanned<String>>,
+    /// Memory for them where there is no Redis. Default `64MiB`.
+    pub memory: ByteSize,
+}
+
+impl Default for RawExact {
+    fn default() -> Self {
+        Self { redis: None, memory: ByteSize::mib(64) }
+    }
+}
+
+/// Answers found by the words of the question.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lexical {
+    /// Questions remembered. Default 10000.
+    pub entries: usize,
+}
+
+impl Default for Lexical {
+    fn default() -> Self {
+        Self { entries: 10_000 }
+    }
+}
+
+/// The validated cache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheConfig {
+    /// Which answers are kept.
+    pub policy: Keep,
+    /// How long.
+    pub ttl: Duration,
+    /// Who shares them.
+    pub share: Share,
+    /// The largest, in bytes.
+    pub max_answer: usize,
+    /// Compare only.
+    pub shadow: bool,
+    /// URL of the Redis; none keeps answers in memory.
+    pub redis: Option<Secret>,
+    /// Memory for answers, in bytes.
+    pub memory: usize,
+    /// Questions matched by their words.
+    pub lexical: Option<Lexical>,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        let raw = RawCache::default();
+        Self {
+            policy: raw.policy,
+            ttl: raw.ttl.0,
+            share: raw.share,
+            max_answer: raw.max_answer.len(),
+            shadow: raw.shadow,
+            redis: None,
+            memory: raw.exact.memory.len(),
+            lexical: raw.lexical,
+        }
+    }
+}
+
+/// Reads the cache's part.
+pub(super) fn validate(raw: &RawCache, source: &Source) -> Result<CacheConfig, ConfigError> {
+    let wrong = |message: &str| Err(ConfigError::general(message.to_owned()));
+    if raw.ttl.0.is_zero() || raw.ttl.0 > MAX_TTL {
+        return wrong("`cache.ttl` must be more than zero and 30d at most");
+    }
+    if raw.max_answer.is_empty() || raw.max_answer > raw.exact.memory {
+        return wrong(
+            "`cache.max_answer` must be more than zero and no more than `cache.exact.memory`",
+        );
+    }
+    if raw.lexical.is_some_and(|lexical| lexical.entries == 0) {
+        return wrong(
+            "`cache.lexical.entries` must be more than zero; leave `lexical` out to be without",
+        );
+    }
+    Ok(CacheConfig {
+        policy: raw.policy,
+        ttl: raw.ttl.0,
+        share: raw.share,
+        max_answer: raw.max_answer.len(),
+        shadow: raw.shadow,
+        redis: raw
+            .exact
+            .redis
+            .as_ref()
+            .map(|url| redis::url(url, "cache.exact.redis", source))
+            .transpose()?,
+        memory: raw.exact.memory.len(),
+        lexical: raw.lexical,
+    })
+}

@@ -1,0 +1,379 @@
+//! A request's way through the cache: what it may get from there, whom it may follow, and what
+//! becomes of a fresh answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use metrics::{counter, gauge};
+use pingora_core::protocols::http::ServerSession;
+
+use super::ctx::{Cached, Ctx};
+use super::state::{Backend, Snapshot};
+use super::ticket::Ticket;
+use super::{Pipeline, Stop};
+use crate::breaker::State;
+use crate::cache::answer::Form;
+use crate::cache::canonical::canonical;
+use crate::cache::entry::{Entry, Shape};
+use crate::cache::flight::{End, Follower, News, Role};
+use crate::cache::key::Key;
+use crate::cache::now;
+use crate::cache::policy::{self, Asked, Controls, Terms};
+use crate::config::cache::{Keep, Share};
+use crate::error::{Error, Kind};
+use crate::openai::Usage;
+use crate::request::Request;
+use crate::request::endpoint::Endpoint;
+use crate::response::downstream::{self, Head};
+use crate::router::{Plan, Target};
+use crate::telemetry::names;
+
+/// Where an answer comes from: an upstream, and the model's name there.
+pub type Origin = (Arc<Backend>, Arc<str>);
+
+/// Times that a request may follow others before it asks for itself.
+const MAX_FOLLOWS: usize = 2;
+/// The owner of answers that all share.
+const EVERYBODY: &str = "*";
+
+/// What the cache has to do with a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was answered.
+    Answered,
+    /// An upstream is to be asked; what comes may be kept.
+    Ask(Box<Ticket>),
+}
+
+/// What came of following another request.
+enum Followed {
+    Answered,
+    Again,
+}
+
+/// What the cache goes by in the request as the client sent it: "regenerate" in a chat window must
+/// give another answer, whatever temperature a plugin sets.
+pub fn asked(request: &Request) -> Asked {
+    let number = |span: std::ops::Range<usize>| {
+        let text = request.body.get(span).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+    };
+    Asked {
+        embedding: request.endpoint == Endpoint::Embeddings,
+        temperature: request.scan.temperature.as_ref().map(|field| number(field.span.clone())),
+        seeded: request.scan.seeded,
+        enable: request.scan.enable_cache.as_ref().map(|(enabled, _)| *enabled),
+    }
+}
+
+fn form(endpoint: Endpoint) -> Option<Form> {
+    match endpoint {
+        Endpoint::ChatCompletions => Some(Form::Chat),
+        Endpoint::Completions => Some(Form::Completions),
+        Endpoint::Embeddings => Some(Form::Raw),
+        _ => None,
+    }
+}
+
+fn shape(request: &Request) -> Shape {
+    if request.streaming { Shape::Stream { usage: request.wants_usage } } else { Shape::Whole }
+}
+
+impl Pipeline {
+    /// On what terms the cache is used for `request`, if at all.
+    pub(super) fn cache_terms(
+        session: &ServerSession,
+        snapshot: &Snapshot,
+        request: &Request,
+        asked: &Asked,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Terms>, Error> {
+        let config = snapshot.cache.config();
+        if form(request.endpoint).is_none() || config.policy == Keep::Off {
+            return Ok(None);
+        }
+        let controls = Controls::read(&session.req_header().headers)?;
+        match policy::decide(config, asked, &controls, &ctx.cache_policy) {
+            Ok(terms) => Ok(Some(terms)),
+            Err(_) if controls.only_if_cached => Err(not_cached()),
+            Err(reason) => {
+                bypass(ctx, reason);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Answers `request` from the cache or from another's answer, where that can be.
+    pub(super) async fn from_cache(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        (request, plan): (&Request, &Plan),
+        terms: Terms,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Outcome>, Stop> {
+        let Some(mut ticket) = self.ticket(session, snapshot, (request, plan), terms, ctx).await?
+        else {
+            return Ok(None);
+        };
+        let looked = if ticket.terms.read {
+            ticket.cache.get(&ticket.key, &ticket.owner, &ticket.target.1).await
+        } else {
+            let generation = ticket.cache.generation(&ticket.owner, &ticket.target.1).await;
+            crate::cache::Looked { generation, ..Default::default() }
+        };
+        ticket.generation = looked.generation;
+        let young = |entry: &Arc<Entry>| {
+            ticket.terms.max_age.is_none_or(|oldest| entry.age(now()) <= oldest)
+        };
+        let reason = match (looked.trouble, &looked.entry) {
+            (Some(trouble), _) => trouble,
+            (None, Some(_)) => "age",
+            (None, None) if !ticket.terms.read => "no-cache",
+            (None, None) => "absent",
+        };
+        if let Some(entry) = looked.entry.filter(young) {
+            if !snapshot.cache.config().shadow {
+                let cached = Cached::hit("hit-l1", "equal", entry);
+                self.give(session, shape(request), cached, ctx).await?;
+                return Ok(Some(Outcome::Answered));
+            }
+            ticket.shadow = Some(entry);
+        }
+        if ticket.terms.only_if_cached {
+            return Err(not_cached().into());
+        }
+        miss(ctx, reason);
+        if !ticket.terms.read || ticket.shadow.is_some() {
+            return Ok(Some(Outcome::Ask(ticket)));
+        }
+        self.join(session, snapshot, (request, plan), ticket, ctx).await.map(Some)
+    }
+
+    /// What the request is in the cache's eyes; `None` when it cannot be told from others.
+    async fn ticket(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        (request, plan): (&Request, &Plan),
+        terms: Terms,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Box<Ticket>>, Stop> {
+        let Some(form) = form(request.endpoint) else { return Ok(None) };
+        let Ok(canonical) = canonical(&request.body) else {
+            bypass(ctx, "unclear");
+            return Ok(None);
+        };
+        let Some(target) = first(snapshot, plan) else { return Ok(None) };
+        let backend = Arc::clone(&snapshot.backends[target.upstream]);
+        let weights = tokio::select! {
+            biased;
+            weights = backend.digests.of(&backend.origin, &self.pool, &target.model) => weights,
+            () = downstream::client_left(session) => return Err(Stop::Gone),
+        };
+        let Some(weights) = weights else {
+            bypass(ctx, "weights");
+            return Ok(None);
+        };
+        let extra = ctx.cache_policy.scope.take();
+        let chain = snapshot.chain(plan).map_or([0; 32], |chain| chain.fingerprint);
+        let mut ticket = Box::new(Ticket {
+            cache: Arc::clone(&snapshot.cache),
+            pool: Arc::clone(&self.pool),
+            owner: owner(snapshot, ctx),
+            terms,
+            canonical,
+            chain,
+            extra,
+            endpoint: request.endpoint,
+            form,
+            target: (backend, Arc::clone(&target.model)),
+            key: Key([0; 32]),
+            generation: None,
+            shadow: None,
+            leader: None,
+        });
+        ticket.key = ticket.key_for(&target.model, &weights);
+        Ok(Some(ticket))
+    }
+
+    /// Follows whoever asks for the same now, or goes ahead.
+    async fn join(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        going: (&Request, &Plan),
+        mut ticket: Box<Ticket>,
+        ctx: &mut Ctx,
+    ) -> Result<Outcome, Stop> {
+        for _ in 0..MAX_FOLLOWS {
+            match self.shared.flights.join(ticket.key, shape(going.0)) {
+                Role::Leader(leader) => {
+                    ticket.leader = Some(leader);
+                    break;
+                }
+                Role::Alone => break,
+                Role::Follower(follower) => {
+                    counter!(names::CACHE_FOLLOWERS).increment(1);
+                    miss(ctx, "coalesced");
+                    match Box::pin(self.follow(session, snapshot, going, follower, ctx)).await? {
+                        Followed::Answered => return Ok(Outcome::Answered),
+                        Followed::Again => {}
+                    }
+                }
+            }
+        }
+        Ok(Outcome::Ask(ticket))
+    }
+
+    /// Waits for another's answer, and gives what comes of it.
+    async fn follow(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        (request, plan): (&Request, &Plan),
+        mut follower: Follower<Origin>,
+        ctx: &mut Ctx,
+    ) -> Result<Followed, Stop> {
+        let wanted = shape(request);
+        let live = wanted == follower.shape() && wanted != Shape::Whole;
+        let news = async {
+            if live { Ok(follower.next().await) } else { Ok(News::End(follower.end().await)) }
+        };
+        let news = self.while_watched(session, (request, plan), ctx, None, news).await?;
+        if let Some(origin) = follower.origin() {
+            ctx.answered_by = Some(origin);
+            ctx.first = Some(ctx.started.elapsed());
+        }
+        match news {
+            News::Parts(parts) => {
+                let mut head = Head::new(StatusCode::OK);
+                head.set(header::CONTENT_TYPE, content_type(wanted));
+                ctx.answer_headers(&mut head);
+                super::stream::begin_stream(session, head, ctx).await?;
+                for part in parts {
+                    downstream::part(session, part).await?;
+                }
+                self.follow_stream(session, snapshot, follower, ctx).await?;
+                Ok(Followed::Answered)
+            }
+            News::End(End::Whole { entry: Some(entry), .. }) => {
+                let body = fill(&entry, wanted);
+                self.give_body(session, wanted, body, Some(&entry), ctx).await?;
+                Ok(Followed::Answered)
+            }
+            News::End(End::Whole { body: Some(body), .. }) if wanted == follower.shape() => {
+                self.give_body(session, wanted, body, None, ctx).await?;
+                Ok(Followed::Answered)
+            }
+            News::End(End::Whole { .. } | End::Cut(_) | End::Nothing) => {
+                ctx.answered_by = None;
+                Ok(Followed::Again)
+            }
+        }
+    }
+
+    /// Gives a kept answer.
+    async fn give(
+        &self,
+        session: &mut ServerSession,
+        shape: Shape,
+        cached: Cached,
+        ctx: &mut Ctx,
+    ) -> Result<(), Stop> {
+        let Some(entry) = cached.entry.clone() else { return Ok(()) };
+        count(cached.outcome, cached.reason);
+        saved(&entry);
+        ctx.cached = Some(cached);
+        ctx.first = Some(ctx.started.elapsed());
+        self.give_body(session, shape, fill(&entry, shape), Some(&entry), ctx).await
+    }
+
+    async fn give_body(
+        &self,
+        session: &mut ServerSession,
+        shape: Shape,
+        body: Bytes,
+        entry: Option<&Arc<Entry>>,
+        ctx: &mut Ctx,
+    ) -> Result<(), Stop> {
+        ctx.usage = entry.map(|entry| usage(entry));
+        ctx.streamed = shape != Shape::Whole;
+        if ctx.committed {
+            downstream::part(session, body).await?;
+            return Ok(downstream::end(session).await?);
+        }
+        let mut head = Head::new(StatusCode::OK);
+        head.set(header::CONTENT_TYPE, content_type(shape));
+        if ctx.streamed {
+            head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        }
+        ctx.answer_headers(&mut head);
+        Ok(self.send_whole(session, ctx, head, body).await?)
+    }
+}
+
+/// The target that would be asked: the first that is not left alone.
+fn first<'p>(snapshot: &Snapshot, plan: &'p Plan) -> Option<&'p Target> {
+    let mut all = plan.targets.iter().chain(&plan.fallback);
+    let up = |target: &&Target| snapshot.backends[target.upstream].breaker.state() != State::Open;
+    all.clone().find(up).or_else(|| all.next())
+}
+
+fn owner(snapshot: &Snapshot, ctx: &Ctx) -> String {
+    let own = || ctx.caller.to_string();
+    match snapshot.cache.config().share {
+        Share::All => EVERYBODY.to_owned(),
+        Share::Key => own(),
+        Share::Tenant => ctx.tenant.as_ref().map_or_else(own, |tenant| format!("tenant:{tenant}")),
+    }
+}
+
+fn fill(entry: &Entry, shape: Shape) -> Bytes {
+    let id = format!("{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..));
+    entry.template(shape).fill(&id, now())
+}
+
+pub(super) fn usage(entry: &Entry) -> Usage {
+    let (prompt_tokens, completion_tokens) = entry.answer.usage_counts();
+    Usage { prompt_tokens, completion_tokens }
+}
+
+fn content_type(shape: Shape) -> HeaderValue {
+    match shape {
+        Shape::Whole => HeaderValue::from_static("application/json"),
+        Shape::Stream { .. } => HeaderValue::from_static("text/event-stream"),
+    }
+}
+
+fn miss(ctx: &mut Ctx, reason: &'static str) {
+    count("miss", reason);
+    ctx.cached = Some(Cached::without("miss", reason));
+}
+
+fn bypass(ctx: &mut Ctx, reason: &'static str) {
+    count("bypass", reason);
+    ctx.cached = Some(Cached::without("bypass", reason));
+}
+
+fn count(outcome: &'static str, reason: &'static str) {
+    counter!(names::CACHE_LOOKUPS, "outcome" => outcome, "reason" => reason).increment(1);
+}
+
+fn saved(entry: &Entry) {
+    gauge!(names::CACHE_SAVED_SECONDS).increment(entry.facts.took_ms as f64 / 1_000.0);
+    let usage = usage(entry);
+    let both = [("input", usage.prompt_tokens), ("output", usage.completion_tokens)];
+    for (kind, tokens) in both {
+        counter!(names::CACHE_SAVED_TOKENS, "type" => kind).increment(tokens.unwrap_or(0));
+    }
+}
+
+/// `only-if-cached`, and nothing is (RFC 9111, 5.2.1.7).
+fn not_cached() -> Error {
+    Error::new(Kind::GatewayTimeout, "no answer to this request is cached")
+        .custom(StatusCode::GATEWAY_TIMEOUT.as_u16(), "not_cached".into())
+        .hopeless()
+}

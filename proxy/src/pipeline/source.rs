@@ -1,0 +1,296 @@
+//! A stream on its way from its upstream: what comes of it, piece by piece, ready to be sent.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::attempt::{PART, Stream};
+use super::state::Backend;
+use crate::admission::Slot;
+use crate::breaker::Pass;
+use crate::config::raw::Timeouts;
+use crate::error::Error;
+use crate::openai::Usage;
+use crate::plugin::Shaper;
+use crate::response::sse::Framing;
+use crate::upstream::{Failure, Reply};
+
+/// How long a finished stream's connection is given to end, to be used again.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// What bounds a stream in time.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// The upstream's deadlines.
+    pub timeouts: Timeouts,
+    /// The longest pause without a sign of life.
+    pub heartbeat: Duration,
+    /// When the exchange began.
+    pub since: Instant,
+}
+
+/// A stream and everything held for it until it ends. Dropping it drops the upstream.
+#[derive(Debug)]
+pub struct Source {
+    reply: Reply,
+    stream: Stream,
+    bounds: Bounds,
+    pass: Option<Pass>,
+    /// The plugins it passes.
+    pub shaper: Option<Box<Shaper>>,
+    heard: Instant,
+    told: Instant,
+    began: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// Who gives it.
+    pub backend: Arc<Backend>,
+    /// The model's name there.
+    pub model: Arc<str>,
+    _slot: Slot,
+}
+
+/// What happened next to a stream.
+#[derive(Debug)]
+pub enum Next {
+    /// A part came, or the end.
+    Part(Option<Result<Bytes, Failure>>),
+    /// Time has passed.
+    Timer,
+}
+
+/// What is to be done with it.
+#[derive(Debug)]
+pub enum Step {
+    /// Send this on.
+    Send(Bytes),
+    /// Show the client that it is still alive.
+    Comment,
+    /// Nothing.
+    Quiet,
+    /// Send this on, and no more. Why, when that is not the proper end.
+    End {
+        /// The last bytes.
+        bytes: Bytes,
+        /// What went wrong.
+        why: Option<String>,
+    },
+}
+
+/// What a stream is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The exchange.
+    pub reply: Reply,
+    /// The stream up to its first content.
+    pub stream: Stream,
+    /// Where the answer comes from.
+    pub origin: (Arc<Backend>, Arc<str>),
+    /// To report how it ends.
+    pub pass: Pass,
+    /// Its place.
+    pub slot: Slot,
+    /// The plugins it passes.
+    pub shaper: Option<Box<Shaper>>,
+}
+
+impl Source {
+    /// A stream that has begun.
+    #[must_use]
+    pub fn new(parts: Parts, bounds: Bounds) -> Self {
+        let Parts { reply, stream, origin: (backend, model), pass, slot, shaper } = parts;
+        let now = Instant::now();
+        let mut source = Self {
+            reply,
+            stream,
+            pass: Some(pass),
+            shaper,
+            heard: now,
+            told: now,
+            began: now,
+            timer: Box::pin(sleep_until(now)),
+            backend,
+            model,
+            _slot: slot,
+            bounds,
+        };
+        let wake = source.wake();
+        source.timer.as_mut().reset(wake);
+        source
+    }
+
+    /// Token counts, once reported.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.stream.watch.usage
+    }
+
+    /// The event with the usage that the client did not ask for, if there was one.
+    #[must_use]
+    pub fn hidden_usage(&self) -> Option<&Bytes> {
+        self.stream.hidden_usage.as_ref()
+    }
+
+    /// How long it took so far, from the request on.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.bounds.since.elapsed()
+    }
+
+    /// What was held back until the first content came.
+    pub async fn first(&mut self) -> Step {
+        self.held().await
+    }
+
+    /// What comes next. Dropping this loses nothing.
+    pub async fn wait(&mut self) -> Next {
+        tokio::select! {
+            biased;
+            part = self.reply.data(PART) => Next::Part(part),
+            () = &mut self.timer => Next::Timer,
+        }
+    }
+
+    /// What it means.
+    pub async fn take(&mut self, next: Next) -> Step {
+        let now = Instant::now();
+        match next {
+            Next::Part(Some(Ok(part))) => {
+                self.heard = now;
+                // The timer is not looked at while data is always there.
+                if let Some(failure) = self.overdue(now) {
+                    return self.broke_off(&failure.to_string());
+                }
+                self.stream.take_in(part);
+                self.held().await
+            }
+            Next::Part(Some(Err(failure))) => self.broke_off(&failure.to_string()),
+            Next::Part(None) => self.broke_off("the stream ended before its end"),
+            Next::Timer => {
+                if let Some(failure) = self.overdue(now) {
+                    return self.broke_off(&failure.to_string());
+                }
+                let due = self.wants_comment() && now >= self.told + self.bounds.heartbeat;
+                if due {
+                    self.told = now;
+                }
+                let wake = self.wake();
+                self.timer.as_mut().reset(wake);
+                if due { Step::Comment } else { Step::Quiet }
+            }
+        }
+    }
+
+    /// Reports how it ended to those who judge the upstream.
+    pub fn settle(&mut self, why: Option<&str>) {
+        self.measure();
+        if let Some(pass) = self.pass.take() {
+            match why {
+                None => pass.success(),
+                Some(_) => pass.failure(),
+            }
+        }
+    }
+
+    /// Lets the connection come to its end, so that it can be used again.
+    pub async fn linger(mut self) {
+        // Nothing follows but the end of the connection's framing.
+        let _ = timeout(LINGER, self.reply.data(PART)).await;
+    }
+
+    /// When the timer is to look again. It is not reset with every event: it fires once a period
+    /// at most, and then looks at what came since.
+    fn wake(&self) -> Instant {
+        let bounds = &self.bounds;
+        let stalled = self.heard + bounds.timeouts.idle.0;
+        let limit = stalled.min(bounds.since + bounds.timeouts.total.0);
+        if self.wants_comment() { limit.min(self.told + bounds.heartbeat) } else { limit }
+    }
+
+    /// Lines of JSON have no comments, and inside an event there is no room for one.
+    fn wants_comment(&self) -> bool {
+        self.stream.splitter.framing() == Framing::Sse && !self.stream.splitter.inside_pieces()
+    }
+
+    fn overdue(&self, now: Instant) -> Option<Failure> {
+        if now >= self.bounds.since + self.bounds.timeouts.total.0 {
+            return Some(Failure::TotalTimeout);
+        }
+        (now >= self.heard + self.bounds.timeouts.idle.0).then_some(Failure::Stalled)
+    }
+
+    /// Learns how fast the upstream generates, from what it says it generated.
+    fn measure(&self) {
+        let tokens = self.usage().and_then(|usage| usage.completion_tokens).unwrap_or(0);
+        let took = self.began.elapsed().as_secs_f64();
+        if tokens > 1 && took > 0.0 {
+            self.backend.speeds.record(&self.model, (tokens - 1) as f64 / took);
+        }
+    }
+
+    async fn held(&mut self) -> Step {
+        if let Err(error) = self.shape().await {
+            return self.shaper_failed(&error);
+        }
+        let bytes = self.joined();
+        if self.stream.watch.done {
+            return Step::End { bytes, why: self.stream.watch.error.take() };
+        }
+        if bytes.is_empty() {
+            return Step::Quiet;
+        }
+        self.told = self.heard;
+        Step::Send(bytes)
+    }
+
+    fn joined(&mut self) -> Bytes {
+        match <[Bytes; 1]>::try_from(std::mem::take(&mut self.stream.held)) {
+            Ok([single]) => single,
+            Err(several) => {
+                let length = several.iter().map(Bytes::len).sum();
+                let mut joined = BytesMut::with_capacity(length);
+                several.iter().for_each(|bytes| joined.extend_from_slice(bytes));
+                joined.freeze()
+            }
+        }
+    }
+
+    /// Takes what is to be sent through the plugins that want to see it.
+    async fn shape(&mut self) -> Result<(), Error> {
+        let Some(shaper) = &mut self.shaper else { return Ok(()) };
+        for event in &mut self.stream.held {
+            *event = shaper.event(std::mem::take(event)).await?;
+        }
+        Ok(())
+    }
+
+    /// A plugin that must not fail did; the upstream is not to blame.
+    fn shaper_failed(&mut self, error: &Error) -> Step {
+        self.pass = None;
+        let bytes = self.stream.watch.failure(&error.message, "plugin_failed");
+        Step::End { bytes, why: Some(error.message.to_string()) }
+    }
+
+    /// The upstream sends no more. That is an end only if the answer was finished; else the client
+    /// is told, in a form its SDK raises on.
+    fn broke_off(&mut self, why: &str) -> Step {
+        let rest = self.stream.splitter.rest();
+        let watch = &mut self.stream.watch;
+        let inside = self.stream.splitter.inside_pieces();
+        if (watch.is_complete() && !inside) || watch.error.is_some() {
+            return Step::End { bytes: rest, why: watch.error.take() };
+        }
+        // A fragment is dropped where it was held; what went out of it in pieces is closed off.
+        let close = match (inside, self.stream.splitter.framing()) {
+            (false, _) => "",
+            (true, Framing::Sse) => "\n\n",
+            (true, Framing::Lines) => "\n",
+        };
+        let failure =
+            watch.failure(&format!("the answer was cut off: {why}"), "upstream_truncated");
+        let bytes = Bytes::from([close.as_bytes(), &failure].concat());
+        Step::End { bytes, why: Some(why.to_owned()) }
+    }
+}

@@ -1,0 +1,218 @@
+//! A stream's way to its client, and to those who follow the same answer.
+//!
+//! As long as nobody follows, the request that asked sends on what comes. From the moment somebody
+//! does, the stream is read by a task of its own, and all of them, the first one too, follow it each
+//! at its own pace: nobody waits for another's client, and the upstream is dropped when the last has
+//! left.
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use pingora_core::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use super::cache::{Origin, usage};
+use super::ctx::Ctx;
+use super::source::{Source, Step};
+use super::state::Snapshot;
+use super::ticket::Ticket;
+use super::{Pipeline, Stop};
+use crate::cache::flight::{End, Follower, News};
+use crate::error::Kind;
+use crate::response::downstream::{self, Head};
+
+/// Keeps a connection alive without meaning anything (WHATWG HTML, 9.2.7).
+const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+impl Pipeline {
+    /// Relays `source` to its end.
+    pub(super) async fn relay_stream(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        mut source: Source,
+        head: Head,
+        ctx: &mut Ctx,
+    ) -> Result<(), Stop> {
+        let mut ticket = ctx.ticket.take();
+        if let Some(leader) = ticket.as_mut().and_then(|ticket| ticket.leader.as_mut()) {
+            leader.begun((source.backend.clone(), source.model.clone()));
+        }
+        if ctx.client_gone || begin_stream(session, head, ctx).await.is_err() {
+            return leave(source, ticket);
+        }
+        let mut step = source.first().await;
+        loop {
+            let sent = match step {
+                Step::Send(bytes) => {
+                    push(&mut ticket, &bytes);
+                    downstream::part(session, bytes).await
+                }
+                Step::Comment => downstream::part(session, COMMENT).await,
+                Step::Quiet => Ok(()),
+                Step::End { bytes, why } => {
+                    push(&mut ticket, &bytes);
+                    return last(session, source, ticket, (bytes, why), ctx).await;
+                }
+            };
+            if sent.is_err() {
+                return leave(source, ticket);
+            }
+            let next = tokio::select! {
+                biased;
+                next = source.wait() => next,
+                () = downstream::client_left(session) => return leave(source, ticket),
+                () = followed(&mut ticket) => {
+                    let Some(follower) = hand_over(source, ticket) else { return Ok(()) };
+                    return self.follow_stream(session, snapshot, follower, ctx).await;
+                }
+            };
+            step = source.take(next).await;
+        }
+    }
+
+    /// Sends on what another request's stream brings; the head was sent.
+    pub(super) async fn follow_stream(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        mut follower: Follower<Origin>,
+        ctx: &mut Ctx,
+    ) -> Result<(), Stop> {
+        let mut between_events = true;
+        loop {
+            let news = tokio::select! {
+                biased;
+                news = timeout(snapshot.config.heartbeat, follower.next()) => news,
+                () = downstream::client_left(session) => return Err(Stop::Gone),
+            };
+            match news {
+                Err(_) if between_events => downstream::part(session, COMMENT).await?,
+                Err(_) => {}
+                Ok(News::Parts(parts)) => {
+                    for part in parts {
+                        between_events = part.ends_with(b"\n\n");
+                        downstream::part(session, part).await?;
+                    }
+                }
+                Ok(News::End(End::Whole { entry, .. })) => {
+                    ctx.usage = entry.map(|entry| usage(&entry));
+                    return Ok(downstream::end(session).await?);
+                }
+                // What was sent says so.
+                Ok(News::End(End::Cut(why))) => {
+                    downstream::end(session).await?;
+                    return Err(Stop::Cut(why));
+                }
+                Ok(News::End(End::Nothing)) => {
+                    let why = "the answer was cut off: whoever asked for it has failed";
+                    super::relay::fail_committed(session, ctx, why, Kind::Internal.code()).await?;
+                    return Err(Stop::Cut(why.into()));
+                }
+            }
+        }
+    }
+}
+
+/// Sends the head of a stream, unless it was sent while the client waited.
+pub(super) async fn begin_stream(
+    session: &mut ServerSession,
+    mut head: Head,
+    ctx: &mut Ctx,
+) -> Result<(), Stop> {
+    ctx.streamed = true;
+    if !ctx.committed {
+        ctx.status = StatusCode::OK.as_u16();
+        // Middleboxes that buffer or transform would hold events back.
+        head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        downstream::begin(session, head).await?;
+    }
+    Ok(())
+}
+
+fn push(ticket: &mut Option<Box<Ticket>>, bytes: &Bytes) {
+    if let Some(leader) = ticket.as_mut().and_then(|ticket| ticket.leader.as_mut()) {
+        leader.push(bytes.clone());
+    }
+}
+
+/// Waits until somebody follows; for ever where nobody can.
+async fn followed(ticket: &mut Option<Box<Ticket>>) {
+    match ticket.as_mut().and_then(|ticket| ticket.leader.as_mut()) {
+        Some(leader) if leader.is_open() => leader.followed().await,
+        Some(_) | None => std::future::pending().await,
+    }
+}
+
+/// The client is gone: the stream goes on for those who follow it.
+fn leave(source: Source, ticket: Option<Box<Ticket>>) -> Result<(), Stop> {
+    let leader = ticket.as_ref().and_then(|ticket| ticket.leader.as_ref());
+    if leader.is_some_and(|leader| leader.is_followed()) {
+        // What it follows itself is let go at once.
+        drop(hand_over(source, ticket));
+    }
+    Err(Stop::Gone)
+}
+
+/// Has `source` read by a task of its own; gives a place from which to follow it.
+fn hand_over(source: Source, ticket: Option<Box<Ticket>>) -> Option<Follower<Origin>> {
+    let ticket = ticket?;
+    let leader = ticket.leader.as_ref()?;
+    let follower = leader.follow(leader.parts());
+    tokio::spawn(drive(source, ticket));
+    Some(follower)
+}
+
+/// Reads `source` to its end for those who follow, or until none does.
+async fn drive(mut source: Source, mut ticket: Box<Ticket>) {
+    // What was held until the first content was sent before, or is still held.
+    let mut step = source.first().await;
+    loop {
+        let Some(leader) = &mut ticket.leader else { return };
+        match step {
+            Step::Send(bytes) => leader.push(bytes),
+            Step::Comment | Step::Quiet => {}
+            Step::End { bytes, why } => {
+                leader.push(bytes);
+                source.settle(why.as_deref());
+                ticket.finish_stream(&source, why).await;
+                return source.linger().await;
+            }
+        }
+        if !leader.is_open() {
+            return;
+        }
+        let next = tokio::select! {
+            biased;
+            next = source.wait() => next,
+            () = leader.abandoned() => return,
+        };
+        step = source.take(next).await;
+    }
+}
+
+/// The end of a stream that its own request sent on.
+async fn last(
+    session: &mut ServerSession,
+    mut source: Source,
+    ticket: Option<Box<Ticket>>,
+    (bytes, why): (Bytes, Option<String>),
+    ctx: &mut Ctx,
+) -> Result<(), Stop> {
+    let sent = match downstream::part(session, bytes).await {
+        Ok(()) => downstream::end(session).await,
+        gone => gone,
+    };
+    source.settle(why.as_deref());
+    ctx.usage = source.usage();
+    ctx.shaper = source.shaper.take();
+    if let Some(ticket) = ticket {
+        ticket.finish_stream(&source, why.clone()).await;
+    }
+    source.linger().await;
+    match (why, sent) {
+        (Some(why), _) => Err(Stop::Cut(why)),
+        (None, Err(gone)) => Err(gone.into()),
+        (None, Ok(())) => Ok(()),
+    }
+}

@@ -1,0 +1,140 @@
+//! What a request holds while an answer comes that may be kept, and what becomes of that answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use metrics::counter;
+
+use super::cache::Origin;
+use super::source::Source;
+use crate::cache::answer::{Answer, Form, Unfit};
+use crate::cache::canonical::Canonical;
+use crate::cache::entry::{Entry, Facts, Generation};
+use crate::cache::flight::{End, Leader};
+use crate::cache::key::{Key, Within};
+use crate::cache::policy::Terms;
+use crate::cache::{Cache, now};
+use crate::request::endpoint::Endpoint;
+use crate::telemetry::names;
+use crate::upstream::Pool;
+
+/// A request that asks an upstream for an answer which may be kept.
+#[derive(Debug)]
+pub struct Ticket {
+    pub(super) cache: Arc<Cache>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) terms: Terms,
+    pub(super) canonical: Canonical,
+    pub(super) owner: String,
+    pub(super) chain: [u8; 32],
+    pub(super) extra: Option<String>,
+    pub(super) endpoint: Endpoint,
+    pub(super) form: Form,
+    /// Whose answer it looked for, and under which key.
+    pub(super) target: Origin,
+    pub(super) key: Key,
+    pub(super) generation: Option<Generation>,
+    /// What the cache would have given, where it only compares.
+    pub(super) shadow: Option<Arc<Entry>>,
+    /// Its place at the head of equal requests.
+    pub leader: Option<Leader<Origin>>,
+}
+
+impl Ticket {
+    /// The key of its request's answer by `model`.
+    pub(super) fn key_for(&self, model: &str, weights: &str) -> Key {
+        let within = Within {
+            owner: Some(&self.owner),
+            endpoint: self.endpoint.path(),
+            model,
+            weights,
+            chain: &self.chain,
+            extra: self.extra.as_deref(),
+        };
+        Key::new(&within.scope(&self.canonical), self.canonical.text.as_deref())
+    }
+
+    /// Takes in a stream that has ended, properly or not.
+    pub(super) async fn finish_stream(mut self: Box<Self>, source: &Source, why: Option<String>) {
+        if let Some(why) = why {
+            if let Some(leader) = self.leader.take() {
+                leader.end(End::Cut(why));
+            }
+            return;
+        }
+        let Some(leader) = self.leader.as_ref().filter(|leader| leader.is_open()) else { return };
+        let hidden = source.hidden_usage().map(|event| &event[..]);
+        let answer = Answer::of_stream(self.form, &leader.so_far(), hidden);
+        let origin = (source.backend.clone(), source.model.clone());
+        self.finish(answer, origin, source.took(), None).await;
+    }
+
+    /// Takes in an answer that came whole.
+    pub(super) async fn finish_whole(self: Box<Self>, body: Bytes, origin: Origin, took: Duration) {
+        let answer = Answer::of_whole(self.form, &body);
+        self.finish(answer, origin, took, Some(body)).await;
+    }
+
+    /// Keeps the answer where it is fit to be kept, and hands it to those who wait for it.
+    async fn finish(
+        mut self: Box<Self>,
+        answer: Result<Answer, Unfit>,
+        origin: Origin,
+        took: Duration,
+        body: Option<Bytes>,
+    ) {
+        let entry = match answer {
+            Err(unfit) => {
+                counter!(names::CACHE_UNFIT, "reason" => unfit.as_str()).increment(1);
+                None
+            }
+            Ok(answer) => self.entry(answer, origin, took).await,
+        };
+        if let Some(fresh) = &entry {
+            self.compare(fresh);
+            let small = fresh.answer.size() <= self.cache.config().max_answer;
+            match (self.terms.write, small) {
+                (true, true) => self.cache.put(Arc::clone(fresh)),
+                (true, false) => counter!(names::CACHE_UNFIT, "reason" => "too_large").increment(1),
+                (false, _) => {}
+            }
+        }
+        if let Some(leader) = self.leader.take() {
+            leader.end(End::Whole { body, entry });
+        }
+    }
+
+    async fn entry(&self, answer: Answer, origin: Origin, took: Duration) -> Option<Arc<Entry>> {
+        let (backend, model) = origin;
+        let same = backend.name() == self.target.0.name() && model == self.target.1;
+        let (key, generation) = if same {
+            (self.key, self.generation)
+        } else {
+            // It is kept under the model that gave it, not the one that was to.
+            let weights = backend.digests.of(&backend.origin, &self.pool, &model).await?;
+            let generation = self.cache.generation(&self.owner, &model).await;
+            (self.key_for(&model, &weights), generation)
+        };
+        let facts = Facts {
+            id: key.to_string(),
+            owner: self.owner.clone(),
+            endpoint: self.endpoint.path().to_owned(),
+            upstream: backend.name().to_owned(),
+            model: model.to_string(),
+            question: self.canonical.text.clone().filter(|_| self.canonical.plain),
+            stored: now(),
+            ttl: self.terms.ttl.as_secs(),
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            generation: generation?,
+        };
+        Some(Arc::new(Entry::new(key, facts, answer)))
+    }
+
+    /// Says whether the cache would have given the same.
+    fn compare(&self, fresh: &Entry) {
+        let Some(kept) = &self.shadow else { return };
+        let outcome = if kept.answer.text() == fresh.answer.text() { "same" } else { "different" };
+        counter!(names::CACHE_SHADOW, "outcome" => outcome).increment(1);
+    }
+}

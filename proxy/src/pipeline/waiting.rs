@@ -1,0 +1,136 @@
+//! A request that waits for its answer: its client is watched, and a stream kept alive where the
+//! route wants that.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use pingora_core::protocols::http::ServerSession;
+use tokio::time::{Instant, sleep_until};
+
+use super::cache::Origin;
+use super::ctx::{Ctx, Headers};
+use super::obtain::Answer;
+use super::state::Snapshot;
+use super::{Pipeline, Stop, relay};
+use crate::cache::flight::Leader;
+use crate::error::Error;
+use crate::request::Request;
+use crate::response::downstream::{self, Head};
+use crate::response::sse::Framing;
+use crate::response::watch::Grammar;
+use crate::router::Plan;
+
+/// A time that never comes, for a timer that is not armed.
+const FAR: Duration = Duration::from_secs(86_400);
+
+impl Pipeline {
+    /// Finds an answer at the targets of `plan`.
+    pub(super) async fn await_answer(
+        &self,
+        session: &mut ServerSession,
+        snapshot: &Snapshot,
+        request: &Request,
+        plan: &Plan,
+        ctx: &mut Ctx,
+    ) -> Result<Answer, Stop> {
+        let targets = plan.targets.iter().chain(&plan.fallback);
+        let openai = targets.into_iter().any(|one| !snapshot.backends[one.upstream].is_ollama());
+        let headers = Headers::new(&session.req_header().headers, &ctx.id, openai);
+        let mut progress = std::mem::take(&mut ctx.progress);
+        let mut ticket = ctx.ticket.take();
+        let leader = ticket.as_mut().and_then(|ticket| ticket.leader.as_mut());
+        let result = {
+            let obtain = self.obtain(snapshot, request, plan, &headers, &mut progress);
+            self.while_watched(session, (request, plan), ctx, leader, obtain).await
+        };
+        ctx.ticket = ticket;
+        ctx.progress = progress;
+        ctx.phase = ctx.progress.phase;
+        result
+    }
+
+    /// Does `work` while its client is there; with a `leader`, also while others follow it.
+    pub(super) async fn while_watched<T>(
+        &self,
+        session: &mut ServerSession,
+        (request, plan): (&Request, &Plan),
+        ctx: &mut Ctx,
+        leader: Option<&mut Leader<Origin>>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Stop> {
+        let mut work = pin!(work);
+        let ended = {
+            let watch = self.with_comments(session, (request, plan), ctx);
+            tokio::select! {
+                biased;
+                done = &mut work => Ok(done),
+                gone = watch => Err(gone),
+            }
+        };
+        let done = match (ended, leader) {
+            (Ok(done), _) => done,
+            (Err(_), Some(leader)) if leader.is_followed() => {
+                ctx.client_gone = true;
+                tokio::select! {
+                    biased;
+                    done = &mut work => done,
+                    () = leader.abandoned() => return Err(Stop::Gone),
+                }
+            }
+            (Err(_), Some(_) | None) => return Err(Stop::Gone),
+        };
+        match done {
+            Err(error) if ctx.committed => {
+                relay::fail_committed(session, ctx, &error.message, error.code()).await?;
+                Err(Stop::Cut(error.message.into_owned()))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Keeps a client that waits company until it leaves.
+    async fn with_comments(
+        &self,
+        session: &mut ServerSession,
+        (request, plan): (&Request, &Plan),
+        ctx: &mut Ctx,
+    ) {
+        let sse = Grammar::of(request.endpoint.path()).framing() == Framing::Sse;
+        let comments = plan.wait_comments.filter(|_| request.streaming && sse);
+        let mut next = comments.map(|wait| ctx.started + wait);
+        loop {
+            let wake = next.unwrap_or_else(|| ctx.started + FAR);
+            tokio::select! {
+                biased;
+                () = downstream::client_left(session) => return,
+                () = sleep_until(wake), if next.is_some() => {
+                    if self.comment(session, (request, plan), ctx).await.is_err() {
+                        return;
+                    }
+                    next = comments.map(|wait| Instant::now() + wait);
+                }
+            }
+        }
+    }
+
+    async fn comment(
+        &self,
+        session: &mut ServerSession,
+        (request, plan): (&Request, &Plan),
+        ctx: &mut Ctx,
+    ) -> Result<(), Stop> {
+        if !ctx.committed {
+            let mut head = Head::new(StatusCode::OK);
+            head.set(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            ctx.common_headers(&mut head);
+            ctx.status = StatusCode::OK.as_u16();
+            downstream::begin(session, head).await?;
+            ctx.committed = true;
+        }
+        let text = self.waiting_text(plan, request, ctx).await;
+        Ok(downstream::part(session, text).await?)
+    }
+}
