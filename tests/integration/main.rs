@@ -33,6 +33,8 @@ mod config;
 mod operations;
 // WASM plugins.
 mod plugins;
+// Answers given again.
+mod cache;
 
 use std::net::SocketAddr;
 use std::time::Duration;

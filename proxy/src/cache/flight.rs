@@ -17,6 +17,9 @@ use super::key::Key;
 
 /// The most of one answer that is kept for those who come later, in bytes.
 const MAX_HELD: usize = 8 << 20;
+/// The most of all answers that is kept for those who come later, in bytes; beyond it, answers that
+/// nobody follows are let go.
+const MAX_HELD_BY_ALL: usize = 256 << 20;
 /// Flights at one time; more requests go on alone.
 const MAX_FLIGHTS: usize = 10_000;
 
@@ -24,11 +27,13 @@ const MAX_FLIGHTS: usize = 10_000;
 #[derive(Debug)]
 pub struct Flights<M> {
     open: Mutex<HashMap<Key, Arc<Flight<M>>>>,
+    /// Bytes held by all of them.
+    held: AtomicUsize,
 }
 
 impl<M> Default for Flights<M> {
     fn default() -> Self {
-        Self { open: Mutex::default() }
+        Self { open: Mutex::default(), held: AtomicUsize::new(0) }
     }
 }
 
@@ -137,14 +142,16 @@ impl<M> Leader<M> {
 
     /// Adds what came of a stream.
     pub fn push(&mut self, part: Bytes) {
-        let mut state = self.flight.state.lock();
-        state.bytes += part.len();
-        if state.bytes > MAX_HELD {
-            drop(state);
-            return self.close(End::Cut("the answer is too large to be shared".into()));
-        }
         if self.ended {
             return;
+        }
+        let mut state = self.flight.state.lock();
+        state.bytes += part.len();
+        let all = self.flights.held.fetch_add(part.len(), Ordering::AcqRel);
+        let full = all > MAX_HELD_BY_ALL && !self.is_followed();
+        if state.bytes > MAX_HELD || full {
+            drop(state);
+            return self.close(End::Cut("the answer is too large to be shared".into()));
         }
         state.parts.push(part);
         drop(state);
@@ -172,6 +179,15 @@ impl<M> Leader<M> {
         !self.ended
     }
 
+    /// Lets nobody else follow; whoever comes now asks for itself.
+    pub fn seal(&self) {
+        let mut open = self.flights.open.lock();
+        // By now it may be another's.
+        if open.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            open.remove(&self.key);
+        }
+    }
+
     /// Ends the flight.
     pub fn end(mut self, end: End) {
         self.close(end);
@@ -181,8 +197,9 @@ impl<M> Leader<M> {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        self.flights.open.lock().remove(&self.key);
+        self.seal();
         let mut state = self.flight.state.lock();
+        self.flights.held.fetch_sub(state.bytes, Ordering::AcqRel);
         state.end = Some(end);
         // Whoever follows has them in hand; nobody else will come.
         if self.flight.followers.load(Ordering::Acquire) == 0 {

@@ -5,6 +5,8 @@
 //! at its own pace: nobody waits for another's client, and the upstream is dropped when the last has
 //! left.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
@@ -42,33 +44,45 @@ impl Pipeline {
             return leave(source, ticket);
         }
         let mut step = source.first().await;
-        loop {
-            let sent = match step {
+        let follower = loop {
+            let bytes = match step {
                 Step::Send(bytes) => {
                     push(&mut ticket, &bytes);
-                    downstream::part(session, bytes).await
+                    bytes
                 }
-                Step::Comment => downstream::part(session, COMMENT).await,
-                Step::Quiet => Ok(()),
+                Step::Comment => COMMENT,
+                Step::Quiet => Bytes::new(),
                 Step::End { bytes, why } => {
                     push(&mut ticket, &bytes);
                     return last(session, source, ticket, (bytes, why), ctx).await;
                 }
             };
-            if sent.is_err() {
-                return leave(source, ticket);
+            if !bytes.is_empty() {
+                let mut sending = pin!(downstream::part(session, bytes));
+                let sent = tokio::select! {
+                    biased;
+                    sent = &mut sending => sent,
+                    // This client may be slow, and others are not to wait for it.
+                    () = followed(&mut ticket) => {
+                        let follower = hand_over(source, ticket);
+                        sending.await?;
+                        break follower;
+                    }
+                };
+                if sent.is_err() {
+                    return leave(source, ticket);
+                }
             }
             let next = tokio::select! {
                 biased;
                 next = source.wait() => next,
                 () = downstream::client_left(session) => return leave(source, ticket),
-                () = followed(&mut ticket) => {
-                    let Some(follower) = hand_over(source, ticket) else { return Ok(()) };
-                    return self.follow_stream(session, snapshot, follower, ctx).await;
-                }
+                () = followed(&mut ticket) => break hand_over(source, ticket),
             };
             step = source.take(next).await;
-        }
+        };
+        let Some(follower) = follower else { return Ok(()) };
+        self.follow_stream(session, snapshot, follower, ctx).await
     }
 
     /// Sends on what another request's stream brings; the head was sent.
@@ -175,7 +189,7 @@ async fn drive(mut source: Source, mut ticket: Box<Ticket>) {
             Step::End { bytes, why } => {
                 leader.push(bytes);
                 source.settle(why.as_deref());
-                ticket.finish_stream(&source, why).await;
+                ticket.finish_stream(&source, why.as_deref()).await;
                 return source.linger().await;
             }
         }
@@ -195,24 +209,36 @@ async fn drive(mut source: Source, mut ticket: Box<Ticket>) {
 async fn last(
     session: &mut ServerSession,
     mut source: Source,
-    ticket: Option<Box<Ticket>>,
+    mut ticket: Option<Box<Ticket>>,
     (bytes, why): (Bytes, Option<String>),
     ctx: &mut Ctx,
 ) -> Result<(), Stop> {
-    let sent = match downstream::part(session, bytes).await {
-        Ok(()) => downstream::end(session).await,
-        gone => gone,
-    };
     source.settle(why.as_deref());
     ctx.usage = source.usage();
     ctx.shaper = source.shaper.take();
-    if let Some(ticket) = ticket {
-        ticket.finish_stream(&source, why.clone()).await;
-    }
+    let mut sending = pin!(async {
+        downstream::part(session, bytes).await?;
+        downstream::end(session).await
+    });
+    let sent = tokio::select! {
+        biased;
+        sent = &mut sending => sent,
+        () = followed(&mut ticket) => {
+            finish(&mut ticket, &source, why.as_deref()).await;
+            sending.await
+        }
+    };
+    finish(&mut ticket, &source, why.as_deref()).await;
     source.linger().await;
     match (why, sent) {
         (Some(why), _) => Err(Stop::Cut(why)),
         (None, Err(gone)) => Err(gone.into()),
         (None, Ok(())) => Ok(()),
+    }
+}
+
+async fn finish(ticket: &mut Option<Box<Ticket>>, source: &Source, why: Option<&str>) {
+    if let Some(ticket) = ticket.take() {
+        ticket.finish_stream(source, why).await;
     }
 }

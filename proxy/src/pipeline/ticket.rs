@@ -56,10 +56,10 @@ impl Ticket {
     }
 
     /// Takes in a stream that has ended, properly or not.
-    pub(super) async fn finish_stream(mut self: Box<Self>, source: &Source, why: Option<String>) {
+    pub(super) async fn finish_stream(mut self: Box<Self>, source: &Source, why: Option<&str>) {
         if let Some(why) = why {
             if let Some(leader) = self.leader.take() {
-                leader.end(End::Cut(why));
+                leader.end(End::Cut(why.to_owned()));
             }
             return;
         }
@@ -111,7 +111,11 @@ impl Ticket {
         let (key, generation) = if same {
             (self.key, self.generation)
         } else {
-            // It is kept under the model that gave it, not the one that was to.
+            // It is kept under the model that gave it, not the one that was to; that one is to be
+            // asked again.
+            if let Some(leader) = &self.leader {
+                leader.seal();
+            }
             let weights = backend.digests.of(&backend.origin, &self.pool, &model).await?;
             let generation = self.cache.generation(&self.owner, &model).await;
             (self.key_for(&model, &weights), generation)

@@ -1,68 +1,12 @@
 //! What plugins store, in a real Redis that is shared, stopped and killed.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Gateway, PATIENCE, post};
+use sluicegate_test_support::redis::{Redis, socket_url};
+use sluicegate_test_support::{Gateway, post};
 
 use super::{config, plugin};
 use crate::{BIN, CHAT, chat, simulator};
-
-struct Redis {
-    child: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Redis {
-    /// Skips where there is none, but not in CI.
-    fn start() -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a directory");
-        let socket = dir.path().join("redis.sock");
-        let started = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-            .arg(&socket)
-            .arg("--dir")
-            .arg(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(child) = started else {
-            assert!(std::env::var_os("CI").is_none(), "redis-server is not installed");
-            eprintln!("skipped: redis-server is not installed");
-            return None;
-        };
-        let until = Instant::now() + PATIENCE;
-        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            assert!(Instant::now() < until, "redis-server did not start");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Some(Self { child, dir })
-    }
-
-    fn url(&self) -> String {
-        socket_url(&self.dir.path().join("redis.sock"))
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, signal).expect("signalled");
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It may have been killed already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn socket_url(path: &Path) -> String {
-    format!("redis+unix://{}", path.display())
-}
 
 async fn gateway(url: &str) -> (Gateway, sluicegate_simulator::Simulator) {
     let first = simulator(Settings::default()).await;
@@ -102,7 +46,7 @@ async fn requests_go_on_while_redis_is_stopped_and_when_it_is_killed() {
         before(&gateway).await == "anonymous"
     })
     .await;
-    redis.child.kill().expect("killed");
+    redis.kill();
     assert_eq!(before(&gateway).await, "");
     assert_eq!(gateway.metric("sluicegate_plugin_skipped_total{plugin=\"p\"}").await, 0.0);
 }

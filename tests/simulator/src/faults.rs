@@ -30,6 +30,8 @@ pub enum Fault {
     Status(u16, String),
     /// The same with a `Retry-After` in seconds.
     StatusRetry(u16, u64),
+    /// This answer as it is, whole or (where it begins with `data:`) as a stream.
+    Canned(String),
     /// Bytes that are not HTTP's promise: a JSON content type over something else.
     Garbage,
     /// One event whose text is this many bytes long.

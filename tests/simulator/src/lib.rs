@@ -34,4 +34,6 @@ pub(crate) struct World {
     pub(crate) scheduler: Scheduler,
     pub(crate) faults: Faults,
     pub(crate) recorder: Arc<Recorder>,
+    /// Times that new weights came.
+    pub(crate) pulled: std::sync::atomic::AtomicUsize,
 }

@@ -107,6 +107,13 @@ fn content(request: &Value, tokens: usize) -> (String, Option<Value>) {
     if wants_json { ("{\"answer\":42}".into(), None) } else { (text(tokens), None) }
 }
 
+/// What a model that thinks says first.
+const THOUGHTS: [&str; 2] = ["Let me ", "think. "];
+
+fn thinks(request: &Value) -> bool {
+    request["reasoning_effort"].as_str().is_some_and(|effort| effort != "none")
+}
+
 fn usage(tokens: usize) -> Value {
     json!({ "prompt_tokens": 11, "completion_tokens": tokens, "total_tokens": 11 + tokens })
 }
@@ -115,6 +122,9 @@ fn chat(request: &Value, model: &str, tokens: usize) -> Value {
     let (content, calls) = content(request, tokens);
     let finish = if calls.is_some() { "tool_calls" } else { "stop" };
     let mut message = json!({ "role": "assistant", "content": content });
+    if thinks(request) {
+        message["reasoning"] = json!(THOUGHTS.concat());
+    }
     if let Some(calls) = calls {
         message["tool_calls"] = calls;
     }
@@ -148,6 +158,10 @@ fn chat_stream(request: &Value, model: &str, tokens: usize, fault: &Fault) -> Pa
         (None, Some(kind)) if kind != "text" => vec![json!({ "content": content })],
         (None, _) => (0..tokens).map(|index| json!({ "content": word(index) })).collect(),
     };
+    if thinks(request) {
+        let thoughts = THOUGHTS.map(|thought| json!({ "content": "", "reasoning": thought }));
+        deltas.splice(0..0, thoughts);
+    }
     if let (Fault::HugeToken(length), Some(first)) = (fault, deltas.first_mut()) {
         first["content"] = json!("x".repeat(*length));
     }

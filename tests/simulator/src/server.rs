@@ -42,7 +42,13 @@ impl Simulator {
         let recorder = Arc::new(Recorder::default());
         recorder.keep(true);
         let scheduler = Scheduler::new(settings.clone());
-        let world = Arc::new(World { settings, scheduler, faults: Faults::default(), recorder });
+        let world = Arc::new(World {
+            settings,
+            scheduler,
+            faults: Faults::default(),
+            recorder,
+            pulled: std::sync::atomic::AtomicUsize::new(0),
+        });
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let task = Some(tokio::spawn(accept(listener, Arc::clone(&world))));
@@ -71,6 +77,11 @@ impl Simulator {
     #[must_use]
     pub fn recorder(&self) -> &Arc<Recorder> {
         &self.world.recorder
+    }
+
+    /// Changes the weights behind every name, as `ollama pull` of a new version does.
+    pub fn pull(&self) {
+        self.world.pulled.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     }
 
     /// Its loaded models.
@@ -179,6 +190,11 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Reply, C
             answer.headers_mut().insert(http::header::RETRY_AFTER, after.into());
             Ok(answer)
         }
+        Fault::Canned(text) => {
+            let kind =
+                if text.starts_with("data:") { "text/event-stream" } else { "application/json" };
+            no_error(reply(200, kind, Answer::whole(text)))
+        }
         Fault::Garbage => no_error(reply(200, "application/json", Answer::whole("<html>\u{0}"))),
         fault if path.starts_with("/api/") => {
             no_error(native::serve(&world, &path, &body, fault, running).await)
@@ -242,6 +258,7 @@ fn get(world: &World, path: &str) -> Result<Reply, Infallible> {
 }
 
 fn tags(world: &World) -> Vec<Value> {
+    let pulled = world.pulled.load(std::sync::atomic::Ordering::SeqCst);
     let modified =
         rfc3339(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000));
     world
@@ -251,7 +268,7 @@ fn tags(world: &World) -> Vec<Value> {
         .map(|one| {
             json!({
                 "name": one.name, "model": one.name, "modified_at": modified, "size": one.size,
-                "digest": one.digest(), "details": details(), "capabilities": ["completion", "tools"]
+                "digest": format!("{}{pulled}", one.digest()), "details": details(), "capabilities": ["completion", "tools"]
             })
         })
         .collect()

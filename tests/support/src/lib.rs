@@ -12,6 +12,7 @@
 pub mod client;
 pub mod gateway;
 pub mod guest;
+pub mod redis;
 
 pub use client::{Connection, Response, get, post, request};
 pub use gateway::Gateway;

@@ -47,6 +47,7 @@ async fn a_follower_gets_what_came_and_then_follows() {
     assert!(matches!(next, News::Parts(parts) if parts == ["c"]));
     assert!(matches!(end, End::Whole { .. }));
     assert!(flights.is_empty());
+    assert_eq!(flights.held.load(Ordering::Acquire), 0);
 }
 
 #[tokio::test]
