@@ -1,5 +1,7 @@
-//! The admin listener: metrics, health, and what the upstreams are doing. It reads; it changes
-//! nothing.
+//! The admin listener: metrics, health, what the upstreams are doing, and what the cache holds. It
+//! reads; all that it changes is what the cache holds.
+
+mod cache;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use serde::Serialize;
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 
+use crate::cache::Cache;
 use crate::config::units::Secret;
 use crate::error::{Dialect, Error, Kind};
 use crate::plugin::record::Decision;
@@ -71,6 +74,8 @@ pub trait Source: Send + Sync {
     fn upstreams(&self) -> Vec<UpstreamStatus>;
     /// What plugins decided about a request, if it was one of the last.
     fn decision(&self, id: &str) -> Option<Arc<Decision>>;
+    /// The response cache.
+    fn cache(&self) -> Arc<Cache>;
     /// The token asked for.
     fn token(&self) -> Option<Secret>;
 }
@@ -87,16 +92,28 @@ impl Admin {
         Self { source }
     }
 
-    fn answer(&self, session: &ServerSession) -> Result<(Head, Bytes), Error> {
+    async fn answer(&self, session: &ServerSession) -> Result<(Head, Bytes), Error> {
         let header = session.req_header();
         let path = header.uri.path();
         if !matches!(path, "/healthz" | "/readyz") {
             self.authorize(session)?;
         }
-        if !matches!(header.method, Method::GET | Method::HEAD) {
-            let mut error = Error::new(Kind::MethodNotAllowed, "the admin listener is for reading");
-            error.allow = Some("GET, HEAD");
+        let of_cache = path
+            .strip_prefix(cache::PATH)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let delete = header.method == Method::DELETE && of_cache;
+        if !delete && !matches!(header.method, Method::GET | Method::HEAD) {
+            let mut error = Error::new(
+                Kind::MethodNotAllowed,
+                "only the cache's entries can be changed here: DELETE them",
+            );
+            error.allow = Some(if of_cache { "GET, HEAD, DELETE" } else { "GET, HEAD" });
             return Err(error);
+        }
+        if of_cache {
+            let query = header.uri.query().unwrap_or_default();
+            let text = cache::answer(&self.source.cache(), &header.method, path, query).await?;
+            return Ok(page(StatusCode::OK, "application/json", text));
         }
         match path {
             "/healthz" => Ok(page(StatusCode::OK, "text/plain", "ok\n".into())),
@@ -114,8 +131,8 @@ impl Admin {
 
     fn named(&self, path: &str) -> Result<(Head, Bytes), Error> {
         let Some(id) = path.strip_prefix("/api/decisions/") else {
-            let message = "the admin listener has /metrics, /healthz, /readyz, /api/upstreams and \
-                           /api/decisions/{request-id}";
+            let message = "the admin listener has /metrics, /healthz, /readyz, /api/upstreams, \
+                           /api/decisions/{request-id} and /api/cache/entries[/{id}]";
             return Err(Error::new(Kind::UnknownPath, message));
         };
         match self.source.decision(id) {
@@ -169,6 +186,7 @@ impl HttpServerApp for Admin {
         }
         let (head, body) = self
             .answer(&session)
+            .await
             .unwrap_or_else(|error| downstream::error(&error, Dialect::OpenAi));
         downstream::whole(&mut session, head, body).await.ok()?;
         let settings = HttpPersistentSettings::for_session(&session);

@@ -11,6 +11,7 @@
 pub mod attempt;
 pub mod cache;
 pub mod ctx;
+pub mod feedback;
 pub mod local;
 pub mod obtain;
 pub mod plugins;
@@ -206,6 +207,10 @@ impl Pipeline {
         let caller = Arc::clone(snapshot.callers.authenticate(&header.headers)?);
         ctx.caller = caller.name.clone();
         let _place = caller.enter()?;
+        if endpoint == Endpoint::CacheFeedback {
+            let (head, body) = self.feedback(session, snapshot, &caller, ctx).await?;
+            return self.finish_local(session, ctx, head, body).await;
+        }
         if endpoint.is_local() {
             let (head, body) = self.local(session, snapshot, endpoint, &caller).await?;
             return self.finish_local(session, ctx, head, body).await;
@@ -223,9 +228,10 @@ impl Pipeline {
                 return self.answer_directly(session, &request, &text, ctx).await;
             }
         }
-        if let Some(terms) = Self::cache_terms(session, snapshot, &request, &asked, ctx)? {
+        let how = Self::cache_terms(session, snapshot, &request, &asked, ctx)?;
+        if !matches!(how, cache::Use::Nothing) {
             let both = (&request, &plan);
-            match Box::pin(self.from_cache(session, snapshot, both, terms, ctx)).await? {
+            match Box::pin(self.answer_again(session, snapshot, both, how, ctx)).await? {
                 Some(cache::Outcome::Answered) => return Ok(()),
                 Some(cache::Outcome::Ask(ticket)) => ctx.ticket = Some(ticket),
                 None => {}

@@ -10,6 +10,8 @@ mod controls;
 mod redis;
 // A hit is what a miss was.
 mod replay;
+// Questions in other words; what is dropped.
+mod similar;
 
 use sluicegate_simulator::{Settings, Simulator};
 use sluicegate_test_support::{Gateway, Response, post};

@@ -38,6 +38,8 @@ pub struct Canonical {
     pub text: Option<String>,
     /// Whether another text could ask for the same: short, plain, without tools or pictures.
     pub plain: bool,
+    /// Whether nothing was said before but by the system.
+    pub opening: bool,
 }
 
 /// Reads `body`.
@@ -54,9 +56,10 @@ pub fn canonical(body: &[u8]) -> Result<Canonical, Unclear> {
     members.retain(|(name, value)| !DROPPED.contains(&&**name) && !is_default(name, value));
     let text = take_last_text(&mut members);
     let plain = text.is_some() && is_plain(&members);
+    let opening = plain && is_opening(&members);
     let mut out = Vec::with_capacity(body.len());
     write(&Node::Object(members), &mut out)?;
-    Ok(Canonical { frame: *blake3::hash(&out).as_bytes(), text, plain })
+    Ok(Canonical { frame: *blake3::hash(&out).as_bytes(), text, plain, opening })
 }
 
 fn is_default(name: &str, value: &Node<'_>) -> bool {
@@ -124,6 +127,17 @@ fn is_plain(members: &[(Cow<'_, str>, Node<'_>)]) -> bool {
     members.iter().all(|(name, value)| !EXACTING.contains(&&**name) || free(value))
         && messages.len() <= PLAIN_MESSAGES
         && messages.iter().all(is_plain_message)
+}
+
+fn is_opening(members: &[(Cow<'_, str>, Node<'_>)]) -> bool {
+    let Some(Node::List(messages)) = member(members, "messages") else { return false };
+    let said = |message: &Node<'_>| match message {
+        Node::Object(members) => {
+            !matches!(member(members, "role"), Some(Node::Text(role)) if matches!(&**role, "system" | "developer"))
+        }
+        _ => true,
+    };
+    messages.iter().filter(|message| said(message)).count() == 1
 }
 
 fn is_plain_message(message: &Node<'_>) -> bool {

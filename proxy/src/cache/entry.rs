@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Template};
-use super::key::{Key, Scope};
+use super::key::Key;
 
 /// Stands before every entry: what follows is of this layout.
 const MAGIC: &[u8] = b"SGC1";
@@ -21,6 +21,8 @@ pub type Generation = [u64; 3];
 pub struct Facts {
     /// Its key, in hexadecimal.
     pub id: String,
+    /// The scope within which its question may be asked in other words, in hexadecimal.
+    pub scope: String,
     /// Whose it is: a caller or a tenant; `*` where all share.
     pub owner: String,
     /// The endpoint's path.
@@ -81,7 +83,8 @@ impl Entry {
     #[must_use]
     pub fn size(&self) -> usize {
         let facts = &self.facts;
-        let texts = [&facts.id, &facts.owner, &facts.endpoint, &facts.upstream, &facts.model];
+        let texts =
+            [&facts.id, &facts.scope, &facts.owner, &facts.endpoint, &facts.upstream, &facts.model];
         let texts: usize = texts.iter().map(|text| text.len()).sum();
         let question = facts.question.as_ref().map_or(0, String::len);
         size_of::<Self>() + texts + question + 3 * self.answer.size()
@@ -153,15 +156,6 @@ pub enum Shape {
     },
 }
 
-/// A question within its scope, to be found by another that means the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// The scope.
-    pub scope: Scope,
-    /// The question.
-    pub text: String,
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::answer::Form;
@@ -171,6 +165,7 @@ pub(super) mod tests {
         let key = Key::new(&[3; 32], Some(name));
         let facts = Facts {
             id: key.to_string(),
+            scope: String::new(),
             owner: "alice".into(),
             endpoint: "/v1/chat/completions".into(),
             upstream: "host".into(),

@@ -78,6 +78,12 @@ impl Controls {
         Ok(controls)
     }
 
+    /// Whether the caller wants no kept answer at all.
+    #[must_use]
+    pub fn wants_none(&self) -> bool {
+        self.no_cache || matches!(self.mode, Some(Mode::Off | Mode::Exact))
+    }
+
     fn directive(&mut self, directive: &str) {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
         match name.to_ascii_lowercase().as_str() {

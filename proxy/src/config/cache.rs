@@ -34,6 +34,23 @@ pub struct RawCache {
     pub exact: RawExact,
     /// Answers to requests that mean the same, told by their words. Off by default.
     pub lexical: Option<Lexical>,
+    /// Answers that an operator wrote: given at once, whatever `policy` says, to the only question of a
+    /// chat when it asks the same as one of theirs.
+    pub pinned: Vec<RawPinned>,
+}
+
+/// Questions with an answer of the operator's own.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawPinned {
+    /// The questions, each of two words or more.
+    #[schemars(with = "Vec<String>")]
+    pub questions: Vec<Spanned<String>>,
+    /// The answer.
+    pub answer: String,
+    /// Model names asked for to which it applies; `*` inside stands for any text. Default: all.
+    #[serde(default)]
+    pub models: Vec<String>,
 }
 
 impl Default for RawCache {
@@ -46,6 +63,7 @@ impl Default for RawCache {
             shadow: false,
             exact: RawExact::default(),
             lexical: None,
+            pinned: Vec::new(),
         }
     }
 }
@@ -129,6 +147,19 @@ pub struct CacheConfig {
     pub memory: usize,
     /// Questions matched by their words.
     pub lexical: Option<Lexical>,
+    /// Answers that an operator wrote.
+    pub pinned: Vec<PinnedConfig>,
+}
+
+/// Questions with an answer of the operator's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedConfig {
+    /// The questions.
+    pub questions: Vec<String>,
+    /// The answer.
+    pub answer: String,
+    /// Globs of models; none means all.
+    pub models: Vec<String>,
 }
 
 impl Default for CacheConfig {
@@ -143,6 +174,7 @@ impl Default for CacheConfig {
             redis: None,
             memory: raw.exact.memory.len(),
             lexical: raw.lexical,
+            pinned: Vec::new(),
         }
     }
 }
@@ -153,10 +185,11 @@ pub(super) fn validate(raw: &RawCache, source: &Source) -> Result<CacheConfig, C
     if raw.ttl.0.is_zero() || raw.ttl.0 > MAX_TTL {
         return wrong("`cache.ttl` must be more than zero and 30d at most");
     }
-    if raw.max_answer.is_empty() || raw.max_answer > raw.exact.memory {
-        return wrong(
-            "`cache.max_answer` must be more than zero and no more than `cache.exact.memory`",
-        );
+    if raw.max_answer.is_empty() || raw.max_answer > ByteSize::mib(1) {
+        return wrong("`cache.max_answer` must be more than zero and 1MiB at most");
+    }
+    if raw.exact.memory < ByteSize::mib(1) {
+        return wrong("`cache.exact.memory` must be 1MiB or more");
     }
     if raw.lexical.is_some_and(|lexical| lexical.entries == 0) {
         return wrong(
@@ -177,5 +210,23 @@ pub(super) fn validate(raw: &RawCache, source: &Source) -> Result<CacheConfig, C
             .transpose()?,
         memory: raw.exact.memory.len(),
         lexical: raw.lexical,
+        pinned: raw.pinned.iter().map(|one| pinned(one, source)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn pinned(raw: &RawPinned, source: &Source) -> Result<PinnedConfig, ConfigError> {
+    for question in &raw.questions {
+        if question.value.split_whitespace().count() < 2 {
+            let message = "`questions`: a question of one word could mean anything";
+            return Err(source.error_at(question.defined, message));
+        }
+    }
+    if raw.questions.is_empty() || raw.answer.is_empty() {
+        return Err(ConfigError::general("`cache.pinned` needs `questions` and an `answer`"));
+    }
+    Ok(PinnedConfig {
+        questions: raw.questions.iter().map(|question| question.value.clone()).collect(),
+        answer: raw.answer.clone(),
+        models: raw.models.clone(),
     })
 }

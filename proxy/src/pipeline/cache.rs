@@ -47,6 +47,17 @@ pub enum Outcome {
     Ask(Box<Ticket>),
 }
 
+/// What the cache is to do with a request.
+#[derive(Debug)]
+pub enum Use {
+    /// Nothing.
+    Nothing,
+    /// Give this, which an operator wrote.
+    Give(Cached),
+    /// Look for an answer, and keep one, on these terms.
+    On(Terms),
+}
+
 /// What came of following another request.
 enum Followed {
     Answered,
@@ -82,38 +93,49 @@ fn shape(request: &Request) -> Shape {
 }
 
 impl Pipeline {
-    /// On what terms the cache is used for `request`, if at all.
+    /// What the cache is to do with `request`, from what it says.
     pub(super) fn cache_terms(
         session: &ServerSession,
         snapshot: &Snapshot,
         request: &Request,
         asked: &Asked,
         ctx: &mut Ctx,
-    ) -> Result<Option<Terms>, Error> {
+    ) -> Result<Use, Error> {
         let config = snapshot.cache.config();
         if form(request.endpoint).is_none() || config.policy == Keep::Off {
-            return Ok(None);
+            return Ok(Use::Nothing);
         }
         let controls = Controls::read(&session.req_header().headers)?;
+        if let Some(pinned) = pinned(snapshot, request, asked, &controls) {
+            return Ok(Use::Give(pinned));
+        }
         match policy::decide(config, asked, &controls, &ctx.cache_policy) {
-            Ok(terms) => Ok(Some(terms)),
+            Ok(terms) => Ok(Use::On(terms)),
             Err(_) if controls.only_if_cached => Err(not_cached()),
             Err(reason) => {
                 bypass(ctx, reason);
-                Ok(None)
+                Ok(Use::Nothing)
             }
         }
     }
 
     /// Answers `request` from the cache or from another's answer, where that can be.
-    pub(super) async fn from_cache(
+    pub(super) async fn answer_again(
         &self,
         session: &mut ServerSession,
         snapshot: &Snapshot,
         (request, plan): (&Request, &Plan),
-        terms: Terms,
+        how: Use,
         ctx: &mut Ctx,
     ) -> Result<Option<Outcome>, Stop> {
+        let terms = match how {
+            Use::Nothing => return Ok(None),
+            Use::On(terms) => terms,
+            Use::Give(pinned) => {
+                self.give(session, shape(request), pinned, ctx).await?;
+                return Ok(Some(Outcome::Answered));
+            }
+        };
         let Some(mut ticket) = self.ticket(session, snapshot, (request, plan), terms, ctx).await?
         else {
             return Ok(None);
@@ -134,14 +156,21 @@ impl Pipeline {
             (None, None) if !ticket.terms.read => "no-cache",
             (None, None) => "absent",
         };
-        if let Some(entry) = looked.entry.filter(young) {
-            if !snapshot.cache.config().shadow {
-                let cached = Cached::hit("hit-l1", "equal", entry);
+        let found = match looked.entry.filter(young) {
+            Some(entry) => Ok(Cached::hit("hit-l1", "equal", entry)),
+            None => similar(&ticket, reason).await,
+        };
+        let reason = match found {
+            Ok(cached) if !snapshot.cache.config().shadow => {
                 self.give(session, shape(request), cached, ctx).await?;
                 return Ok(Some(Outcome::Answered));
             }
-            ticket.shadow = Some(entry);
-        }
+            Ok(cached) => {
+                ticket.shadow = Some((cached.outcome, cached.entry));
+                "shadow"
+            }
+            Err(reason) => reason,
+        };
         if ticket.terms.only_if_cached {
             return Err(not_cached().into());
         }
@@ -190,12 +219,15 @@ impl Pipeline {
             endpoint: request.endpoint,
             form,
             target: (backend, Arc::clone(&target.model)),
+            scope: [0; 32],
             key: Key([0; 32]),
             generation: None,
             shadow: None,
             leader: None,
         });
-        ticket.key = ticket.key_for(&target.model, &weights);
+        ticket.terms.similar &= ticket.canonical.plain;
+        ticket.scope = ticket.scope_for(&target.model, &weights);
+        ticket.key = ticket.key_in(&ticket.scope);
         Ok(Some(ticket))
     }
 
@@ -315,6 +347,39 @@ impl Pipeline {
     }
 }
 
+/// The answer that an operator wrote, where the chat's only question is one of theirs.
+fn pinned(
+    snapshot: &Snapshot,
+    request: &Request,
+    asked: &Asked,
+    controls: &Controls,
+) -> Option<Cached> {
+    let all = snapshot.cache.pinned()?;
+    let refused = controls.wants_none() || asked.enable == Some(false);
+    if refused || request.endpoint != Endpoint::ChatCompletions {
+        return None;
+    }
+    let canonical = canonical(&request.body).ok().filter(|canonical| canonical.opening)?;
+    let entry = all.find(canonical.text.as_deref()?, &request.scan.model, now())?;
+    Some(Cached::hit("hit-l2", "pinned", Arc::new(entry)))
+}
+
+/// The answer to a question in other words, where that will do; `reason` is why there is none of its
+/// own.
+async fn similar(ticket: &Ticket, reason: &'static str) -> Result<Cached, &'static str> {
+    let Some(text) = ticket.canonical.text.as_deref() else { return Err(reason) };
+    // Who wants a fresh one of its own does not want another's either.
+    if !ticket.terms.similar || reason != "absent" {
+        return Err(reason);
+    }
+    let asked = (&ticket.scope, text, ticket.key);
+    let entry = ticket.cache.similar(asked, &ticket.owner, &ticket.target.1).await?;
+    if ticket.terms.max_age.is_some_and(|oldest| entry.age(now()) > oldest) {
+        return Err("age");
+    }
+    Ok(Cached { similarity: Some(1.0), ..Cached::hit("hit-l2", "words", entry) })
+}
+
 /// The target that would be asked: the first that is not left alone.
 fn first<'p>(snapshot: &Snapshot, plan: &'p Plan) -> Option<&'p Target> {
     let mut all = plan.targets.iter().chain(&plan.fallback);
@@ -322,7 +387,7 @@ fn first<'p>(snapshot: &Snapshot, plan: &'p Plan) -> Option<&'p Target> {
     all.clone().find(up).or_else(|| all.next())
 }
 
-fn owner(snapshot: &Snapshot, ctx: &Ctx) -> String {
+pub(super) fn owner(snapshot: &Snapshot, ctx: &Ctx) -> String {
     let own = || ctx.caller.to_string();
     match snapshot.cache.config().share {
         Share::All => EVERYBODY.to_owned(),

@@ -12,7 +12,7 @@ use crate::cache::answer::{Answer, Form, Unfit};
 use crate::cache::canonical::Canonical;
 use crate::cache::entry::{Entry, Facts, Generation};
 use crate::cache::flight::{End, Leader};
-use crate::cache::key::{Key, Within};
+use crate::cache::key::{Key, Scope, Within};
 use crate::cache::policy::Terms;
 use crate::cache::{Cache, now};
 use crate::request::endpoint::Endpoint;
@@ -33,17 +33,18 @@ pub struct Ticket {
     pub(super) form: Form,
     /// Whose answer it looked for, and under which key.
     pub(super) target: Origin,
+    pub(super) scope: Scope,
     pub(super) key: Key,
     pub(super) generation: Option<Generation>,
-    /// What the cache would have given, where it only compares.
-    pub(super) shadow: Option<Arc<Entry>>,
+    /// What the cache would have given, and of which level, where it only compares.
+    pub(super) shadow: Option<(&'static str, Option<Arc<Entry>>)>,
     /// Its place at the head of equal requests.
     pub leader: Option<Leader<Origin>>,
 }
 
 impl Ticket {
-    /// The key of its request's answer by `model`.
-    pub(super) fn key_for(&self, model: &str, weights: &str) -> Key {
+    /// The scope of its request, answered by `model`.
+    pub(super) fn scope_for(&self, model: &str, weights: &str) -> Scope {
         let within = Within {
             owner: Some(&self.owner),
             endpoint: self.endpoint.path(),
@@ -52,7 +53,12 @@ impl Ticket {
             chain: &self.chain,
             extra: self.extra.as_deref(),
         };
-        Key::new(&within.scope(&self.canonical), self.canonical.text.as_deref())
+        within.scope(&self.canonical)
+    }
+
+    /// The key of its request's answer in `scope`.
+    pub(super) fn key_in(&self, scope: &Scope) -> Key {
+        Key::new(scope, self.canonical.text.as_deref())
     }
 
     /// Takes in a stream that has ended, properly or not.
@@ -91,25 +97,30 @@ impl Ticket {
             }
             Ok(answer) => self.entry(answer, origin, took).await,
         };
-        if let Some(fresh) = &entry {
+        if let Some((fresh, scope)) = &entry {
             self.compare(fresh);
             let small = fresh.answer.size() <= self.cache.config().max_answer;
             match (self.terms.write, small) {
-                (true, true) => self.cache.put(Arc::clone(fresh)),
+                (true, true) => self.cache.put(Arc::clone(fresh), *scope),
                 (true, false) => counter!(names::CACHE_UNFIT, "reason" => "too_large").increment(1),
                 (false, _) => {}
             }
         }
         if let Some(leader) = self.leader.take() {
-            leader.end(End::Whole { body, entry });
+            leader.end(End::Whole { body, entry: entry.map(|(entry, _)| entry) });
         }
     }
 
-    async fn entry(&self, answer: Answer, origin: Origin, took: Duration) -> Option<Arc<Entry>> {
+    async fn entry(
+        &self,
+        answer: Answer,
+        origin: Origin,
+        took: Duration,
+    ) -> Option<(Arc<Entry>, Scope)> {
         let (backend, model) = origin;
         let same = backend.name() == self.target.0.name() && model == self.target.1;
-        let (key, generation) = if same {
-            (self.key, self.generation)
+        let (scope, generation) = if same {
+            (self.scope, self.generation)
         } else {
             // It is kept under the model that gave it, not the one that was to; that one is to be
             // asked again.
@@ -118,27 +129,29 @@ impl Ticket {
             }
             let weights = backend.digests.of(&backend.origin, &self.pool, &model).await?;
             let generation = self.cache.generation(&self.owner, &model).await;
-            (self.key_for(&model, &weights), generation)
+            (self.scope_for(&model, &weights), generation)
         };
+        let key = self.key_in(&scope);
         let facts = Facts {
             id: key.to_string(),
+            scope: blake3::Hash::from_bytes(scope).to_string(),
             owner: self.owner.clone(),
             endpoint: self.endpoint.path().to_owned(),
             upstream: backend.name().to_owned(),
             model: model.to_string(),
-            question: self.canonical.text.clone().filter(|_| self.canonical.plain),
+            question: self.canonical.text.clone().filter(|_| self.terms.similar),
             stored: now(),
             ttl: self.terms.ttl.as_secs(),
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             generation: generation?,
         };
-        Some(Arc::new(Entry::new(key, facts, answer)))
+        Some((Arc::new(Entry::new(key, facts, answer)), scope))
     }
 
     /// Says whether the cache would have given the same.
     fn compare(&self, fresh: &Entry) {
-        let Some(kept) = &self.shadow else { return };
+        let Some((level, Some(kept))) = &self.shadow else { return };
         let outcome = if kept.answer.text() == fresh.answer.text() { "same" } else { "different" };
-        counter!(names::CACHE_SHADOW, "outcome" => outcome).increment(1);
+        counter!(names::CACHE_SHADOW, "level" => *level, "outcome" => outcome).increment(1);
     }
 }

@@ -34,6 +34,8 @@ pub enum Endpoint {
     ApiEmbeddings,
     /// `POST /api/show`
     ApiShow,
+    /// `POST /v1/cache/feedback`, the gateway's own.
+    CacheFeedback,
     /// `GET /api/tags`
     ApiTags,
     /// `GET /api/ps`
@@ -55,13 +57,14 @@ const MAX_DECODINGS: usize = 4;
 
 impl Endpoint {
     /// Every endpoint whose path is fixed.
-    const FIXED: [Endpoint; 15] = [
+    const FIXED: [Endpoint; 16] = [
         Endpoint::ChatCompletions,
         Endpoint::Completions,
         Endpoint::Embeddings,
         Endpoint::Responses,
         Endpoint::Messages,
         Endpoint::Models,
+        Endpoint::CacheFeedback,
         Endpoint::ApiChat,
         Endpoint::ApiGenerate,
         Endpoint::ApiEmbed,
@@ -89,6 +92,7 @@ impl Endpoint {
             Endpoint::ApiEmbed => "/api/embed",
             Endpoint::ApiEmbeddings => "/api/embeddings",
             Endpoint::ApiShow => "/api/show",
+            Endpoint::CacheFeedback => "/v1/cache/feedback",
             Endpoint::ApiTags => "/api/tags",
             Endpoint::ApiPs => "/api/ps",
             Endpoint::ApiVersion => "/api/version",

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::admin::{Readiness, Source, UpstreamStatus};
 use crate::breaker::State;
+use crate::cache::Cache;
 use crate::config::raw::UpstreamKind;
 use crate::config::units::Secret;
 use crate::pipeline::state::{Backend, Shared};
@@ -70,6 +71,10 @@ impl Source for Status {
 
     fn decision(&self, id: &str) -> Option<Arc<Decision>> {
         self.shared.decisions.get(id)
+    }
+
+    fn cache(&self) -> Arc<Cache> {
+        Arc::clone(&self.shared.snapshot.load().cache)
     }
 
     fn token(&self) -> Option<Secret> {

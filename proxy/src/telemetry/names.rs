@@ -53,6 +53,8 @@ pub const LOG_DROPPED: &str = "sluicegate_access_log_dropped_total";
 pub const CACHE_LOOKUPS: &str = "sluicegate_cache_lookups_total";
 /// Answers held in memory.
 pub const CACHE_ENTRIES: &str = "sluicegate_cache_entries";
+/// Questions remembered to be found in other words.
+pub const CACHE_QUESTIONS: &str = "sluicegate_cache_questions";
 /// Bytes they take.
 pub const CACHE_BYTES: &str = "sluicegate_cache_bytes";
 /// Answers that had to make room.
@@ -69,6 +71,8 @@ pub const CACHE_FOLLOWERS: &str = "sluicegate_cache_followers_total";
 pub const CACHE_SAVED_SECONDS: &str = "sluicegate_cache_saved_seconds_total";
 /// Tokens that hits saved, by type.
 pub const CACHE_SAVED_TOKENS: &str = "sluicegate_cache_saved_tokens_total";
+/// Answers that callers called wrong.
+pub const CACHE_BLAMED: &str = "sluicegate_cache_blamed_total";
 /// Hits in shadow mode, by whether the fresh answer was the same.
 pub const CACHE_SHADOW: &str = "sluicegate_cache_shadow_total";
 /// Always 1; the version is a label.
@@ -121,6 +125,7 @@ pub fn describe() {
     describe_counter!(LOG_DROPPED, "Access log lines lost.");
     describe_counter!(CACHE_LOOKUPS, "Requests by what the cache had to do with them.");
     describe_gauge!(CACHE_ENTRIES, "Answers held in memory.");
+    describe_gauge!(CACHE_QUESTIONS, "Questions remembered to be found in other words.");
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes of answers held in memory.");
     describe_counter!(CACHE_EVICTED, "Answers that had to make room.");
     describe_counter!(CACHE_WRITE_FAILURES, "Answers that could not be kept.");
@@ -129,6 +134,7 @@ pub fn describe() {
     describe_counter!(CACHE_FOLLOWERS, "Requests that followed an equal one.");
     describe_counter!(CACHE_SAVED_SECONDS, Unit::Seconds, "Generating time that hits saved.");
     describe_counter!(CACHE_SAVED_TOKENS, "Tokens that hits saved.");
+    describe_counter!(CACHE_BLAMED, "Answers that callers called wrong.");
     describe_counter!(CACHE_SHADOW, "Hits in shadow mode.");
     describe_gauge!(BUILD, "Always 1; the version is a label.");
 }

@@ -93,6 +93,6 @@ async fn in_shadow_answers_are_compared_and_not_given() {
         assert_eq!(outcome(&gateway, &cool("hi", "")).await, "miss");
     }
     assert_eq!(host.recorder().started(), 3);
-    let same = "sluicegate_cache_shadow_total{outcome=\"same\"}";
+    let same = "sluicegate_cache_shadow_total{level=\"hit-l1\",outcome=\"same\"}";
     assert_eq!(gateway.metric(same).await, 2.0);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluicegate_simulator::{Fault, Settings};
 use sluicegate_test_support::{Connection, Gateway, eventually, post};
 
-use super::{ask, cached, cool, plain};
+use super::{ask, cached, cool};
 use crate::{CHAT, paced, pair};
 
 fn stream(text: &str) -> String {
