@@ -3,7 +3,8 @@
 
 Interleaved in one run, as run.py does: every target has its turn in every round, and figures are
 medians of the rounds. CPU is user and system time of the one process named, per request it served.
-Answers are the 597 bytes of JSON of `sluicegate-load upstream`, or the same as a stream of 16 events.
+Answers are those of `sluicegate-load upstream`: 531 bytes of JSON, or a stream of 16 events. The upstream
+is of `kind: openai`, since answers of an Ollama whose models have no digest are not kept.
 
 - **Hits**: equal requests of 1 KB (of `sluicegate-load`: a `seed` makes them ones to keep) on 64
   connections or 1. nginx says `return 200` with the same body and content type. *memory* is the
@@ -174,6 +175,10 @@ def answer_of(at, wanted):
     return answer.split(b"\r\n\r\n", 1)
 
 
+def content_type(head):
+    return re.search(rb"\r\ncontent-type: *([^\r]+)", head, re.IGNORECASE).group(1).decode()
+
+
 # Processes
 
 
@@ -197,7 +202,7 @@ class Bench:
         directory.mkdir()
         (directory / "config.yaml").write_text(
             "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n"
-            f"upstreams: {{ host: {{ url: 'http://{self.upstream}', kind: ollama }} }}\n"
+            f"upstreams: {{ host: {{ url: 'http://{self.upstream}', kind: openai }} }}\n"
             f"cache: {{ {cache} }}\n"
         )
         log = directory / "log"
@@ -297,7 +302,7 @@ def replay(at, sent):
     head, body = answer_of(at, ask)
     if b"x-cache: hit" not in head:
         sys.exit(f"no hit at {at}: {head}")
-    return re.search(rb"content-type: *([^\r]+)", head).group(1).decode(), body
+    return content_type(head), body
 
 
 def get_p50(path, port, count):
@@ -452,8 +457,7 @@ def entries(bench, arguments):
     sizes = {f"{count:,}": (count, filled(bench, count)) for count in SIZES}
     _, one = sizes[f"{SIZES[0]:,}"]
     head, body = answer_of(one["target"][1], next(numbered([0])))
-    kind = re.search(rb"content-type: *([^\r]+)", head).group(1).decode()
-    nginx, (nginx_at,) = bench.static("static-entries", [(kind, body)])
+    nginx, (nginx_at,) = bench.static("static-entries", [(content_type(head), body)])
     targets = {"nginx": (nginx, nginx_at), **{name: taken["target"] for name, (_, taken) in sizes.items()}}
     chance = random.Random(1)
 

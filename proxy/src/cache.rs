@@ -9,6 +9,7 @@
 //! - [`memory`], [`redis`]: exact answers, in this process or shared by replicas
 //! - [`flight`]: equal requests at one time ask once
 //! - [`similar`], [`lexical`]: questions in other words
+//! - [`semantic`], [`rows`], [`store`]: questions of the same meaning, in memory and on disk
 //! - [`pinned`]: answers that an operator wrote
 //! - [`entry`], [`answer`]: what is kept, and how it is given again
 //! - [`selection`]: which answers are listed or dropped together
@@ -23,8 +24,11 @@ pub mod memory;
 pub mod pinned;
 pub mod policy;
 pub mod redis;
+pub mod rows;
 pub mod selection;
+pub mod semantic;
 pub mod similar;
+pub mod store;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -38,6 +42,7 @@ use self::memory::Memory;
 use self::pinned::Pinned;
 use self::redis::{Redis, Unavailable};
 use self::selection::Selection;
+use self::semantic::{Embedder, Embedding, Semantic};
 use self::similar::{Reason, Similar};
 use crate::config::CacheConfig;
 use crate::config::units::Secret;
@@ -53,7 +58,8 @@ const MAX_SCANNED: usize = 100_000;
 pub struct Cache {
     config: CacheConfig,
     store: Arc<Store>,
-    similar: Option<Arc<Similar>>,
+    similar: Arc<Similar>,
+    semantic: Option<Arc<Semantic>>,
     pinned: Option<Pinned>,
     writes: Arc<Semaphore>,
 }
@@ -75,6 +81,43 @@ pub struct Looked {
     pub trouble: Option<&'static str>,
 }
 
+/// A question to which another's answer will do.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// Its scope.
+    pub scope: &'a Scope,
+    /// Its text.
+    pub text: &'a str,
+    /// Its own key.
+    pub key: Key,
+    /// Whose it is.
+    pub owner: &'a str,
+    /// Who is to answer.
+    pub model: &'a str,
+    /// Least similarity, where it was raised.
+    pub threshold: Option<f64>,
+}
+
+/// An answer to a question that asks the same.
+#[derive(Clone, Debug)]
+pub struct Like {
+    /// The answer.
+    pub entry: Arc<Entry>,
+    /// How like the questions are, 1 at most.
+    pub similarity: f64,
+    /// Whether they have the same words.
+    pub by_words: bool,
+}
+
+/// What a look for such an answer found.
+#[derive(Debug)]
+pub struct Similarity {
+    /// The answer, or why there is none.
+    pub found: Result<Like, Reason>,
+    /// The question's embedding, where it was made.
+    pub embedding: Option<Embedding>,
+}
+
 /// Now, in seconds of Unix time.
 #[must_use]
 pub fn now() -> u64 {
@@ -86,10 +129,11 @@ impl Cache {
     ///
     /// # Errors
     /// In words, when the Redis cannot be one.
-    pub fn new(config: &CacheConfig, previous: Option<&Arc<Cache>>) -> Result<Arc<Self>, String> {
-        if let Some(known) = previous.filter(|known| known.config == *config) {
-            return Ok(Arc::clone(known));
-        }
+    pub fn new(
+        config: &CacheConfig,
+        embedder: Option<Arc<dyn Embedder>>,
+        previous: Option<&Arc<Cache>>,
+    ) -> Result<Arc<Self>, String> {
         let of_same = |same: fn(&CacheConfig) -> (&Option<Secret>, usize)| {
             previous.filter(|known| same(&known.config) == same(config))
         };
@@ -99,14 +143,24 @@ impl Cache {
             (None, None) => Arc::new(Store::Memory(Memory::new(config.memory))),
         };
         let known = previous.filter(|known| known.config.lexical == config.lexical);
-        let similar = match (known, config.lexical) {
-            (Some(known), _) => known.similar.clone(),
-            (None, Some(lexical)) => Some(Arc::new(Similar::new(lexical.entries))),
-            (None, None) => None,
+        let similar = known.map_or_else(
+            || Arc::new(Similar::new(config.lexical.map_or(0, |lexical| lexical.entries))),
+            |known| Arc::clone(&known.similar),
+        );
+        let semantic = match (&config.semantic, embedder) {
+            (Some(wanted), Some(embedder)) => {
+                let known = previous.and_then(|known| known.semantic.as_ref());
+                let name = embedder.name();
+                Some(match known.filter(|known| known.is(wanted, &name)) {
+                    Some(known) => Arc::clone(known),
+                    None => Arc::new(Semantic::new(wanted, embedder, now())?),
+                })
+            }
+            _ => None,
         };
         let pinned = Pinned::new(&config.pinned);
         let writes = Arc::new(Semaphore::new(MAX_WRITES));
-        Ok(Arc::new(Self { config: config.clone(), store, similar, pinned, writes }))
+        Ok(Arc::new(Self { config: config.clone(), store, similar, semantic, pinned, writes }))
     }
 
     /// How it is configured.
@@ -141,30 +195,98 @@ impl Cache {
         }
     }
 
-    /// The answer to a question of `scope` that asks the same as `text`, whose own key is `asked`.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn similar(
-        &self,
-        (scope, text, asked): (&Scope, &str, Key),
-        owner: &str,
-        model: &str,
-    ) -> Result<Arc<Entry>, Reason> {
-        let Some(similar) = &self.similar else { return Err("absent") };
-        let key = similar.find(scope, text, asked)?;
-        let looked = self.get(&key, owner, model).await;
+    /// The answer to a question that asks the same as `question`.
+    pub async fn similar(&self, question: &Asking<'_>) -> Similarity {
+        let by_words = match self.config.lexical {
+            Some(_) => self.by_words(question).await,
+            None => Err("absent"),
+        };
+        match (by_words, &self.semantic, &self.config.semantic) {
+            (Ok(entry), _, _) => {
+                let like = Like { entry, similarity: 1.0, by_words: true };
+                Similarity { found: Ok(like), embedding: None }
+            }
+            (Err(_), Some(semantic), Some(config)) => {
+                let deadline = Some(config.deadline);
+                match semantic.embed(question.text, deadline).await {
+                    Ok(embedding) => {
+                        let least = question
+                            .threshold
+                            .map_or(config.threshold, |least| least.max(config.threshold));
+                        let found = self.by_meaning(semantic, question, &embedding, least).await;
+                        Similarity { found, embedding: Some(embedding) }
+                    }
+                    Err(reason) => Similarity { found: Err(reason), embedding: None },
+                }
+            }
+            (Err(reason), _, _) => Similarity { found: Err(reason), embedding: None },
+        }
+    }
+
+    async fn by_words(&self, question: &Asking<'_>) -> Result<Arc<Entry>, Reason> {
+        let key = self.similar.find(question.scope, question.text, question.key)?;
+        let looked = self.get(&key, question.owner, question.model).await;
         match (looked.entry, looked.trouble) {
             (Some(entry), _) => {
-                similar.given(asked, key);
+                self.similar.given(question.key, key, 1.0);
                 Ok(entry)
             }
             (None, Some(trouble)) => Err(trouble),
             (None, None) => {
-                similar.forget(&key);
+                self.similar.forget(&key);
                 Err("absent")
             }
         }
+    }
+
+    async fn by_meaning(
+        &self,
+        semantic: &Semantic,
+        question: &Asking<'_>,
+        embedding: &Embedding,
+        least: f64,
+    ) -> Result<Like, Reason> {
+        for near in semantic.find(question.scope, question.text, embedding, least)? {
+            if self.similar.is_blamed(question.key, near.key) {
+                continue;
+            }
+            let looked = self.get(&near.key, question.owner, question.model).await;
+            let entry = match looked.entry {
+                Some(entry) => Some(entry),
+                None => self.from_disk(semantic, question, &near.key).await,
+            };
+            if let Some(entry) = entry {
+                self.similar.given(question.key, near.key, near.similarity);
+                return Ok(Like { entry, similarity: near.similarity, by_words: false });
+            }
+            // One that was dropped is not looked at again; one that Redis keeps from us may be.
+            if looked.trouble.is_none() {
+                semantic.forget(&near.key);
+            }
+        }
+        Err("absent")
+    }
+
+    /// An answer that lies on disk only, as after a restart.
+    async fn from_disk(
+        &self,
+        semantic: &Semantic,
+        question: &Asking<'_>,
+        key: &Key,
+    ) -> Option<Arc<Entry>> {
+        let mut entry = semantic.read(key).await.filter(|entry| entry.is_fresh(now()))?;
+        let generation = self.generation(question.owner, question.model).await?;
+        match &*self.store {
+            // What was dropped is gone from disk too, and generations begin anew with the process.
+            Store::Memory(_) => entry.facts.generation = generation,
+            Store::Redis(_) if entry.facts.generation != generation => return None,
+            Store::Redis(_) => {}
+        }
+        let entry = Arc::new(entry);
+        if let Store::Memory(memory) = &*self.store {
+            memory.put(Arc::clone(&entry));
+        }
+        Some(entry)
     }
 
     /// The answers that an operator wrote, where there are any.
@@ -178,8 +300,8 @@ impl Cache {
     /// # Errors
     /// When Redis gave no answer in time.
     pub async fn blame(&self, key: &Key) -> Result<(), Unavailable> {
-        if let Some(similar) = &self.similar {
-            similar.blame(*key);
+        if let (Some(similarity), Some(semantic)) = (self.similar.blame(*key), &self.semantic) {
+            semantic.raise(*key, similarity);
         }
         self.delete(key).await.map(|_| ())
     }
@@ -194,9 +316,10 @@ impl Cache {
     }
 
     /// Keeps `entry`, without anybody waiting for it.
-    pub fn put(self: &Arc<Self>, entry: Arc<Entry>, scope: Scope) {
-        if let (Some(similar), Some(text)) = (&self.similar, &entry.facts.question) {
-            similar.remember(scope, text, entry.key);
+    pub fn put(self: &Arc<Self>, entry: Arc<Entry>, scope: Scope, embedding: Option<Embedding>) {
+        if let Some(text) = &entry.facts.question {
+            self.similar.remember(scope, text, entry.key);
+            self.remember_meaning(&entry, scope, embedding);
         }
         match &*self.store {
             Store::Memory(memory) => memory.put(entry),
@@ -218,13 +341,34 @@ impl Cache {
         }
     }
 
+    fn remember_meaning(&self, entry: &Arc<Entry>, scope: Scope, embedding: Option<Embedding>) {
+        let Some(semantic) = &self.semantic else { return };
+        if let Some(embedding) = embedding {
+            return semantic.remember(scope, entry, &embedding);
+        }
+        // It was late for the question; it is early enough for the next one.
+        let (semantic, entry) = (Arc::clone(semantic), Arc::clone(entry));
+        let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {
+            return failed_write("busy");
+        };
+        tokio::spawn(async move {
+            let Some(text) = &entry.facts.question else { return };
+            match semantic.embed(text, None).await {
+                Ok(embedding) => semantic.remember(scope, &entry, &embedding),
+                Err(reason) => failed_write(reason),
+            }
+            drop(permit);
+        });
+    }
+
     /// Drops the answer under `key`; whether there was one.
     ///
     /// # Errors
     /// When Redis gave no answer in time.
     pub async fn delete(&self, key: &Key) -> Result<bool, Unavailable> {
-        if let Some(similar) = &self.similar {
-            similar.forget(key);
+        self.similar.forget(key);
+        if let Some(semantic) = &self.semantic {
+            semantic.forget(key);
         }
         match &*self.store {
             Store::Memory(memory) => Ok(memory.delete(key)),
@@ -237,6 +381,9 @@ impl Cache {
     /// # Errors
     /// When Redis gave no answer in time.
     pub async fn forget(&self, selection: &Selection) -> Result<(), Unavailable> {
+        if let Some(semantic) = &self.semantic {
+            semantic.forget_all(selection);
+        }
         match &*self.store {
             Store::Memory(memory) => {
                 memory.forget(selection);
@@ -292,8 +439,11 @@ impl Cache {
 
     /// Looks after what needs it, a few times a second.
     pub async fn keep(&self) {
-        if let Some(similar) = &self.similar {
-            gauge!(names::CACHE_QUESTIONS).set(similar.len() as f64);
+        let of = |level| gauge!(names::CACHE_QUESTIONS, "level" => level);
+        of("lexical").set(self.similar.len() as f64);
+        if let Some(semantic) = &self.semantic {
+            semantic.keep();
+            of("semantic").set(semantic.len() as f64);
         }
         match &*self.store {
             Store::Memory(memory) => {

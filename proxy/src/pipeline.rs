@@ -11,6 +11,7 @@
 pub mod attempt;
 pub mod cache;
 pub mod ctx;
+pub mod embedder;
 pub mod feedback;
 pub mod local;
 pub mod obtain;

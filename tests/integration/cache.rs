@@ -10,6 +10,8 @@ mod controls;
 mod redis;
 // A hit is what a miss was.
 mod replay;
+// Questions of the same meaning.
+mod semantic;
 // Questions in other words; what is dropped.
 mod similar;
 

@@ -23,10 +23,16 @@ impl Selection {
     /// Whether an answer is in it.
     #[must_use]
     pub fn has(&self, facts: &Facts) -> bool {
+        self.has_answers_of(&facts.owner, &facts.model)
+    }
+
+    /// Whether answers of `owner` by `model` are in it.
+    #[must_use]
+    pub fn has_answers_of(&self, owner: &str, model: &str) -> bool {
         match self {
             Selection::All => true,
-            Selection::Owner(owner) => *owner == facts.owner,
-            Selection::Model(model) => *model == facts.model,
+            Selection::Owner(wanted) => wanted == owner,
+            Selection::Model(wanted) => wanted == model,
         }
     }
 

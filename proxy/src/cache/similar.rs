@@ -3,7 +3,7 @@
 //! What is found here is a key; the answer itself is looked for under it like any other, so that
 //! nothing dropped or stale can be given.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
 
@@ -23,11 +23,11 @@ pub struct Similar {
     given: Mutex<Pairs>,
 }
 
-/// Pairs of keys, the oldest of which are forgotten.
+/// Pairs of keys with their similarity, the oldest of which are forgotten.
 #[derive(Debug)]
 struct Pairs {
     most: usize,
-    known: HashSet<(Key, Key)>,
+    known: HashMap<(Key, Key), f64>,
     order: VecDeque<(Key, Key)>,
 }
 
@@ -35,7 +35,7 @@ struct Pairs {
 pub type Reason = &'static str;
 
 impl Similar {
-    /// Room for `entries` questions.
+    /// Room for `entries` questions to be found by their words.
     #[must_use]
     pub fn new(entries: usize) -> Self {
         Self {
@@ -53,23 +53,28 @@ impl Similar {
         }
     }
 
-    /// A question of `scope` that asks the same as `text`, whose own key is `asked`.
+    /// A question of `scope` with the same words as `text`, whose own key is `asked`.
     ///
     /// # Errors
     /// Why there is none: what the text is, or the first veto against the likeliest.
     pub fn find(&self, scope: &Scope, text: &str, asked: Key) -> Result<Key, Reason> {
         let question = Question::analyse(text).map_err(|unfit| unfit.as_str())?;
-        let blamed = self.blamed.lock();
-        let found = self.index.lock().find(scope, &question, |key| !blamed.has((asked, *key)));
-        match found {
+        let innocent = |key: &Key| !self.is_blamed(asked, *key);
+        match self.index.lock().find(scope, &question, innocent) {
             Found::Hit(key) => Ok(key),
             Found::Miss(vetoes) => Err(vetoes.first().map_or("absent", |veto| veto.as_str())),
         }
     }
 
-    /// Notes that the answer under `key` was given to the question of `asked`.
-    pub fn given(&self, asked: Key, key: Key) {
-        self.given.lock().add((asked, key));
+    /// Notes that the answer under `key` was given to the question of `asked`, this like it.
+    pub fn given(&self, asked: Key, key: Key, similarity: f64) {
+        self.given.lock().add((asked, key), similarity);
+    }
+
+    /// Whether the answer under `key` was wrong for the question of `asked`.
+    #[must_use]
+    pub fn is_blamed(&self, asked: Key, key: Key) -> bool {
+        self.blamed.lock().known.contains_key(&(asked, key))
     }
 
     /// Forgets the question under `key`.
@@ -78,10 +83,12 @@ impl Similar {
     }
 
     /// The answer under `key` was wrong: it is not given again to the questions it was given to.
-    pub fn blame(&self, key: Key) {
-        let pairs: Vec<_> = self.given.lock().with(key).collect();
+    /// Gives the greatest similarity at which it was.
+    pub fn blame(&self, key: Key) -> Option<f64> {
+        let pairs = self.given.lock().with(key);
         let mut blamed = self.blamed.lock();
-        pairs.into_iter().for_each(|pair| blamed.add(pair));
+        pairs.iter().for_each(|(pair, similarity)| blamed.add(*pair, *similarity));
+        pairs.into_iter().map(|(_, similarity)| similarity).max_by(f64::total_cmp)
     }
 
     /// Questions remembered.
@@ -99,15 +106,11 @@ impl Similar {
 
 impl Pairs {
     fn new(most: usize) -> Self {
-        Self { most, known: HashSet::new(), order: VecDeque::new() }
+        Self { most, known: HashMap::new(), order: VecDeque::new() }
     }
 
-    fn has(&self, pair: (Key, Key)) -> bool {
-        self.known.contains(&pair)
-    }
-
-    fn add(&mut self, pair: (Key, Key)) {
-        if !self.known.insert(pair) {
+    fn add(&mut self, pair: (Key, Key), similarity: f64) {
+        if self.known.insert(pair, similarity).is_some() {
             return;
         }
         self.order.push_back(pair);
@@ -119,8 +122,9 @@ impl Pairs {
     }
 
     /// Those whose second is `key`.
-    fn with(&self, key: Key) -> impl Iterator<Item = (Key, Key)> {
-        self.order.iter().filter(move |(_, given)| *given == key).copied()
+    fn with(&self, key: Key) -> Vec<((Key, Key), f64)> {
+        let wanted = self.known.iter().filter(|((_, given), _)| *given == key);
+        wanted.map(|(pair, similarity)| (*pair, *similarity)).collect()
     }
 }
 
@@ -156,8 +160,8 @@ mod tests {
         let asked = "what's the capital of France";
         let other = "What is France's capital?";
         assert_eq!(similar.find(&SCOPE, asked, key(asked)), Ok(key(stored)));
-        similar.given(key(asked), key(stored));
-        similar.blame(key(stored));
+        similar.given(key(asked), key(stored), 0.97);
+        assert_eq!(similar.blame(key(stored)), Some(0.97));
         assert!(similar.find(&SCOPE, asked, key(asked)).is_err());
         assert_eq!(similar.find(&SCOPE, other, key(other)), Ok(key(stored)));
     }
@@ -166,8 +170,9 @@ mod tests {
     fn pairs_are_bounded() {
         let mut pairs = Pairs::new(2);
         let pair = |text: &str| (key(text), key("same"));
-        ["a", "b", "b", "c"].into_iter().for_each(|text| pairs.add(pair(text)));
-        assert!(!pairs.has(pair("a")) && pairs.has(pair("b")) && pairs.has(pair("c")));
-        assert_eq!(pairs.with(key("same")).count(), 2);
+        ["a", "b", "b", "c"].into_iter().for_each(|text| pairs.add(pair(text), 1.0));
+        let has = |text| pairs.known.contains_key(&pair(text));
+        assert!(!has("a") && has("b") && has("c"));
+        assert_eq!(pairs.with(key("same")).len(), 2);
     }
 }

@@ -1,11 +1,13 @@
 //! The response cache in the configuration: as written, and validated.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::UpstreamConfig;
 use super::load::{ConfigError, Source};
 use super::redis;
 use super::units::{ByteSize, Period, Secret};
@@ -34,9 +36,42 @@ pub struct RawCache {
     pub exact: RawExact,
     /// Answers to requests that mean the same, told by their words. Off by default.
     pub lexical: Option<Lexical>,
+    /// Answers to requests that mean the same, told by an embedding and the words. Off by default.
+    pub semantic: Option<RawSemantic>,
     /// Answers that an operator wrote: given at once, whatever `policy` says, to the only question of a
     /// chat when it asks the same as one of theirs.
     pub pinned: Vec<RawPinned>,
+}
+
+/// Answers found by the meaning of the question.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSemantic {
+    /// Who makes embeddings.
+    pub embedder: RawEmbedder,
+    /// Least cosine of two questions of which one may get the other's answer. It belongs to the
+    /// embedder: `sluicegate cache eval` measures one. Default 0.95.
+    pub threshold: Option<f64>,
+    /// Directory that keeps questions and answers over restarts, made with mode 0700 where it is
+    /// missing; one process at a time. Default: in memory only.
+    pub path: Option<String>,
+    /// Questions remembered. Default 10000.
+    pub entries: Option<usize>,
+    /// Largest size of `path`. Default `1GiB`.
+    pub size: Option<ByteSize>,
+    /// Longest wait for an embedding; then it is a miss. Default `50ms`.
+    pub deadline: Option<Period>,
+}
+
+/// A model that makes embeddings.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawEmbedder {
+    /// Name of an upstream.
+    #[schemars(with = "String")]
+    pub upstream: Spanned<String>,
+    /// The model's name there.
+    pub model: String,
 }
 
 /// Questions with an answer of the operator's own.
@@ -63,6 +98,7 @@ impl Default for RawCache {
             shadow: false,
             exact: RawExact::default(),
             lexical: None,
+            semantic: None,
             pinned: Vec::new(),
         }
     }
@@ -147,8 +183,29 @@ pub struct CacheConfig {
     pub memory: usize,
     /// Questions matched by their words.
     pub lexical: Option<Lexical>,
+    /// Questions matched by their meaning.
+    pub semantic: Option<SemanticConfig>,
     /// Answers that an operator wrote.
     pub pinned: Vec<PinnedConfig>,
+}
+
+/// Questions matched by their meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SemanticConfig {
+    /// Index into [`super::Config::upstreams`].
+    pub upstream: usize,
+    /// The embedder's name there.
+    pub model: String,
+    /// Least cosine.
+    pub threshold: f64,
+    /// Where they are kept over restarts.
+    pub path: Option<PathBuf>,
+    /// Questions remembered.
+    pub entries: usize,
+    /// Bytes on disk.
+    pub size: u64,
+    /// Longest wait for an embedding.
+    pub deadline: Duration,
 }
 
 /// Questions with an answer of the operator's own.
@@ -174,13 +231,18 @@ impl Default for CacheConfig {
             redis: None,
             memory: raw.exact.memory.len(),
             lexical: raw.lexical,
+            semantic: None,
             pinned: Vec::new(),
         }
     }
 }
 
 /// Reads the cache's part.
-pub(super) fn validate(raw: &RawCache, source: &Source) -> Result<CacheConfig, ConfigError> {
+pub(super) fn validate(
+    raw: &RawCache,
+    upstreams: &[UpstreamConfig],
+    source: &Source,
+) -> Result<CacheConfig, ConfigError> {
     let wrong = |message: &str| Err(ConfigError::general(message.to_owned()));
     if raw.ttl.0.is_zero() || raw.ttl.0 > MAX_TTL {
         return wrong("`cache.ttl` must be more than zero and 30d at most");
@@ -210,6 +272,7 @@ pub(super) fn validate(raw: &RawCache, source: &Source) -> Result<CacheConfig, C
             .transpose()?,
         memory: raw.exact.memory.len(),
         lexical: raw.lexical,
+        semantic: raw.semantic.as_ref().map(|one| semantic(one, upstreams, source)).transpose()?,
         pinned: raw.pinned.iter().map(|one| pinned(one, source)).collect::<Result<_, _>>()?,
     })
 }
@@ -229,4 +292,32 @@ fn pinned(raw: &RawPinned, source: &Source) -> Result<PinnedConfig, ConfigError>
         answer: raw.answer.clone(),
         models: raw.models.clone(),
     })
+}
+
+fn semantic(
+    raw: &RawSemantic,
+    upstreams: &[UpstreamConfig],
+    source: &Source,
+) -> Result<SemanticConfig, ConfigError> {
+    let upstream = super::validate::upstream_named(&raw.embedder.upstream, upstreams, source)?;
+    let config = SemanticConfig {
+        upstream,
+        model: raw.embedder.model.clone(),
+        threshold: raw.threshold.unwrap_or(0.95),
+        path: raw.path.as_ref().map(PathBuf::from),
+        entries: raw.entries.unwrap_or(10_000),
+        size: raw.size.unwrap_or(ByteSize::mib(1024)).0,
+        deadline: raw.deadline.unwrap_or(Period(Duration::from_millis(50))).0,
+    };
+    if !(0.5..=1.0).contains(&config.threshold) {
+        return Err(ConfigError::general(
+            "`cache.semantic.threshold` must be from 0.5 to 1: below, anything is like anything",
+        ));
+    }
+    if config.entries == 0 || config.deadline.is_zero() || config.size < ByteSize::mib(64).0 {
+        return Err(ConfigError::general(
+            "`cache.semantic`: `entries` and `deadline` must be more than zero, `size` 64MiB or more",
+        ));
+    }
+    Ok(config)
 }

@@ -44,6 +44,7 @@ pub(super) fn validate(
     let keys = keys(&raw.keys, source)?;
     bounds(&raw)?;
     breaker(raw.breaker)?;
+    let cache = cache::validate(&raw.cache, &upstreams, source)?;
     let admin_token = raw
         .admin_token
         .as_ref()
@@ -68,7 +69,7 @@ pub(super) fn validate(
         queue: raw.admission.queue,
         breaker: raw.breaker,
         plugins,
-        cache: cache::validate(&raw.cache, source)?,
+        cache,
         plugin_store: raw
             .plugin_store
             .as_ref()
@@ -299,16 +300,25 @@ fn target(
     upstreams: &[UpstreamConfig],
     source: &Source,
 ) -> Result<TargetConfig, ConfigError> {
-    let wanted = &given.upstream.value;
-    let Some(upstream) = upstreams.iter().position(|one| one.name == *wanted) else {
+    let upstream = upstream_named(&given.upstream, upstreams, source)?;
+    Ok(TargetConfig { upstream, model: given.model.clone(), weight: given.weight })
+}
+
+/// The index of the upstream that is meant.
+pub(super) fn upstream_named(
+    wanted: &Spanned<String>,
+    upstreams: &[UpstreamConfig],
+    source: &Source,
+) -> Result<usize, ConfigError> {
+    let name = &wanted.value;
+    upstreams.iter().position(|one| one.name == *name).ok_or_else(|| {
         let names: Vec<&str> = upstreams.iter().map(|one| one.name.as_str()).collect();
-        let hint = nearest(wanted, names.iter().copied())
+        let hint = nearest(name, names.iter().copied())
             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let message =
-            format!("no upstream is named `{wanted}`{hint} Configured: {}", names.join(", "));
-        return Err(source.error_at(given.upstream.defined, message));
-    };
-    Ok(TargetConfig { upstream, model: given.model.clone(), weight: given.weight })
+            format!("no upstream is named `{name}`{hint} Configured: {}", names.join(", "));
+        source.error_at(wanted.defined, message)
+    })
 }
 
 fn keys(given: &[RawKey], source: &Source) -> Result<Vec<KeyConfig>, ConfigError> {

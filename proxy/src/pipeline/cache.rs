@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
-use metrics::{counter, gauge};
+use metrics::{counter, gauge, histogram};
 use pingora_core::protocols::http::ServerSession;
 
 use super::ctx::{Cached, Ctx};
@@ -19,8 +19,8 @@ use crate::cache::canonical::canonical;
 use crate::cache::entry::{Entry, Shape};
 use crate::cache::flight::{End, Follower, News, Role};
 use crate::cache::key::Key;
-use crate::cache::now;
 use crate::cache::policy::{self, Asked, Controls, Terms};
+use crate::cache::{Asking, now};
 use crate::config::cache::{Keep, Share};
 use crate::error::{Error, Kind};
 use crate::openai::Usage;
@@ -158,7 +158,13 @@ impl Pipeline {
         };
         let found = match looked.entry.filter(young) {
             Some(entry) => Ok(Cached::hit("hit-l1", "equal", entry)),
-            None => similar(&ticket, reason).await,
+            None => {
+                tokio::select! {
+                    biased;
+                    found = similar(&mut ticket, reason) => found,
+                    () = downstream::client_left(session) => return Err(Stop::Gone),
+                }
+            }
         };
         let reason = match found {
             Ok(cached) if !snapshot.cache.config().shadow => {
@@ -223,6 +229,7 @@ impl Pipeline {
             key: Key([0; 32]),
             generation: None,
             shadow: None,
+            embedding: None,
             leader: None,
         });
         ticket.terms.similar &= ticket.canonical.plain;
@@ -364,20 +371,33 @@ fn pinned(
     Some(Cached::hit("hit-l2", "pinned", Arc::new(entry)))
 }
 
-/// The answer to a question in other words, where that will do; `reason` is why there is none of its
-/// own.
-async fn similar(ticket: &Ticket, reason: &'static str) -> Result<Cached, &'static str> {
-    let Some(text) = ticket.canonical.text.as_deref() else { return Err(reason) };
+/// The answer to a question that asks the same, where that will do; `reason` is why there is none of
+/// its own.
+async fn similar(ticket: &mut Ticket, reason: &'static str) -> Result<Cached, &'static str> {
     // Who wants a fresh one of its own does not want another's either.
-    if !ticket.terms.similar || reason != "absent" {
+    let Some(text) = ticket.canonical.text.as_deref().filter(|_| ticket.terms.similar) else {
+        return Err(reason);
+    };
+    if reason != "absent" {
         return Err(reason);
     }
-    let asked = (&ticket.scope, text, ticket.key);
-    let entry = ticket.cache.similar(asked, &ticket.owner, &ticket.target.1).await?;
-    if ticket.terms.max_age.is_some_and(|oldest| entry.age(now()) > oldest) {
+    let asking = Asking {
+        scope: &ticket.scope,
+        text,
+        key: ticket.key,
+        owner: &ticket.owner,
+        model: &ticket.target.1,
+        threshold: ticket.terms.threshold,
+    };
+    let similarity = ticket.cache.similar(&asking).await;
+    ticket.embedding = similarity.embedding;
+    let like = similarity.found?;
+    if ticket.terms.max_age.is_some_and(|oldest| like.entry.age(now()) > oldest) {
         return Err("age");
     }
-    Ok(Cached { similarity: Some(1.0), ..Cached::hit("hit-l2", "words", entry) })
+    let (outcome, reason) = if like.by_words { ("hit-l2", "words") } else { ("hit-l3", "meaning") };
+    histogram!(names::CACHE_SIMILARITY).record(like.similarity);
+    Ok(Cached { similarity: Some(like.similarity), ..Cached::hit(outcome, reason, like.entry) })
 }
 
 /// The target that would be asked: the first that is not left alone.

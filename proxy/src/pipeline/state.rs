@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use sluicegate_plugin_host::Interface;
 use tokio::time::Instant;
 
+use super::embedder::UpstreamEmbedder;
 use crate::admission::Slots;
 use crate::breaker::Breaker;
 use crate::cache::Cache;
@@ -127,7 +128,9 @@ impl Snapshot {
             Chain::new(indexes.iter().map(|index| Arc::clone(&plugins[*index])).collect())
         };
         let chains = config.routes.iter().map(|route| chain(&route.plugins)).collect();
-        let cache = Cache::new(&config.cache, previous.map(|snapshot| &snapshot.cache))?;
+        let embedder = UpstreamEmbedder::of(&config.cache, &backends);
+        let before = previous.map(|snapshot| &snapshot.cache);
+        let cache = Cache::new(&config.cache, embedder, before)?;
         Ok(Self { config, backends, table, callers, plugins, chains, cache })
     }
 

@@ -14,6 +14,7 @@ use crate::cache::entry::{Entry, Facts, Generation};
 use crate::cache::flight::{End, Leader};
 use crate::cache::key::{Key, Scope, Within};
 use crate::cache::policy::Terms;
+use crate::cache::semantic::Embedding;
 use crate::cache::{Cache, now};
 use crate::request::endpoint::Endpoint;
 use crate::telemetry::names;
@@ -38,6 +39,8 @@ pub struct Ticket {
     pub(super) generation: Option<Generation>,
     /// What the cache would have given, and of which level, where it only compares.
     pub(super) shadow: Option<(&'static str, Option<Arc<Entry>>)>,
+    /// Its question's place among others, where it was asked for.
+    pub(super) embedding: Option<Embedding>,
     /// Its place at the head of equal requests.
     pub leader: Option<Leader<Origin>>,
 }
@@ -101,7 +104,10 @@ impl Ticket {
             self.compare(fresh);
             let small = fresh.answer.size() <= self.cache.config().max_answer;
             match (self.terms.write, small) {
-                (true, true) => self.cache.put(Arc::clone(fresh), *scope),
+                (true, true) => {
+                    let embedding = self.embedding.take();
+                    self.cache.put(Arc::clone(fresh), *scope, embedding);
+                }
                 (true, false) => counter!(names::CACHE_UNFIT, "reason" => "too_large").increment(1),
                 (false, _) => {}
             }

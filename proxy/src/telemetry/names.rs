@@ -55,6 +55,12 @@ pub const CACHE_LOOKUPS: &str = "sluicegate_cache_lookups_total";
 pub const CACHE_ENTRIES: &str = "sluicegate_cache_entries";
 /// Questions remembered to be found in other words.
 pub const CACHE_QUESTIONS: &str = "sluicegate_cache_questions";
+/// Time to get an embedding of a question.
+pub const CACHE_EMBED_SECONDS: &str = "sluicegate_cache_embed_seconds";
+/// Bytes of questions and answers on disk.
+pub const CACHE_DISK_BYTES: &str = "sluicegate_cache_disk_bytes";
+/// Cosine of questions given another's answer.
+pub const CACHE_SIMILARITY: &str = "sluicegate_cache_similarity";
 /// Bytes they take.
 pub const CACHE_BYTES: &str = "sluicegate_cache_bytes";
 /// Answers that had to make room.
@@ -126,6 +132,9 @@ pub fn describe() {
     describe_counter!(CACHE_LOOKUPS, "Requests by what the cache had to do with them.");
     describe_gauge!(CACHE_ENTRIES, "Answers held in memory.");
     describe_gauge!(CACHE_QUESTIONS, "Questions remembered to be found in other words.");
+    describe_histogram!(CACHE_EMBED_SECONDS, Unit::Seconds, "Time to get an embedding.");
+    describe_gauge!(CACHE_DISK_BYTES, Unit::Bytes, "Bytes of questions and answers on disk.");
+    describe_histogram!(CACHE_SIMILARITY, "Cosine of questions given another's answer.");
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes of answers held in memory.");
     describe_counter!(CACHE_EVICTED, "Answers that had to make room.");
     describe_counter!(CACHE_WRITE_FAILURES, "Answers that could not be kept.");

@@ -322,14 +322,23 @@ fn messages_stream(model: &str, tokens: usize) -> Parts {
     Parts { tokens: parts, last, crash: Bytes::new(), error }
 }
 
-/// Vectors of eight numbers that depend on the text alone.
+/// Vectors of eight numbers: the sum of its words', so that texts of like words are alike.
 pub(crate) fn vector(text: &str) -> Vec<f32> {
-    (0..8_u32)
-        .map(|place| {
-            let sum: u32 = text.bytes().map(u32::from).sum::<u32>() + place * 7;
-            f32::from(u16::try_from(sum % 1000).unwrap_or(0)) / 1000.0
-        })
-        .collect()
+    let mut sum = [0.0_f32; 8];
+    let lower = text.to_lowercase();
+    for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        let mut state = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in word.bytes() {
+            state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        for (place, value) in sum.iter_mut().enumerate() {
+            let part = (state >> (place * 8)) & 0xff;
+            *value += f32::from(u8::try_from(part).unwrap_or(0)) / 255.0 - 0.5;
+        }
+    }
+    let length = sum.iter().map(|value| value * value).sum::<f32>().sqrt();
+    // A text without words has a direction too.
+    if length == 0.0 { vec![1.0; 8] } else { sum.iter().map(|value| value / length).collect() }
 }
 
 fn embeddings(request: &Value) -> Result<Reply, Infallible> {

@@ -97,12 +97,12 @@ pub(super) mod seam {
     }
 
     /// After this many more steps every step fails; `None` for no end.
-    pub(in crate::store) fn steps(left: Option<u32>) {
+    pub(in crate::cache::store) fn steps(left: Option<u32>) {
         STEPS.set(left);
     }
 
     /// After this many more bytes every write fails half-way; `None` for no end.
-    pub(in crate::store) fn room(left: Option<u64>) {
+    pub(in crate::cache::store) fn room(left: Option<u64>) {
         ROOM.set(left);
     }
 

@@ -1,0 +1,296 @@
+//! Questions that mean the same by their embeddings, each candidate re-checked by its words.
+//!
+//! Vectors lie in memory, in rows by scope and embedder; what lies on disk is there to be read at
+//! the next start, and by then also holds the answers. An embedder that is slow or gone is a miss.
+//!
+//! # Layout
+//! - `batch`: texts that wait together are embedded together
+//! - `disk`: the thread that writes
+
+mod batch;
+mod disk;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
+
+use self::batch::Batches;
+use self::disk::Disk;
+use super::entry::Entry;
+use super::key::{Key, Scope};
+use super::lexical::{Question, guard};
+use super::rows::Rows;
+use super::selection::Selection;
+use super::similar::Reason;
+use super::store::{Limits, Record};
+use crate::config::cache::SemanticConfig;
+use crate::telemetry::names;
+
+/// Candidates that are looked at.
+const CANDIDATES: usize = 3;
+/// How long an embedding may take that no request waits for.
+const UNHURRIED: Duration = Duration::from_secs(10);
+/// How long anything stays on disk, whatever its own time says.
+const MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
+/// When a new file is begun, in bytes.
+const SEGMENT: u64 = 64 << 20;
+
+/// What tells embeddings of one model from those of another.
+pub type EmbedderId = [u8; 16];
+
+/// A text's place among others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// Whose it is.
+    pub embedder: EmbedderId,
+    /// The vector; of any length above zero.
+    pub vector: Arc<[f32]>,
+}
+
+/// Makes embeddings.
+#[async_trait]
+pub trait Embedder: Send + Sync {
+    /// What it is called, to tell configurations apart.
+    fn name(&self) -> String;
+    /// The embeddings of `texts`, in their order.
+    async fn embed(&self, texts: Vec<String>) -> Result<Vec<Embedding>, String>;
+}
+
+/// What is known of a question beside its vector.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Known {
+    text: String,
+    owner: String,
+    model: String,
+    /// A cosine at which it was found wrongly: it takes a higher one.
+    #[serde(skip)]
+    above: f64,
+}
+
+/// A candidate that passed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Near {
+    /// Its key.
+    pub key: Key,
+    /// Its cosine.
+    pub similarity: f64,
+}
+
+/// The questions of a cache.
+#[derive(Debug)]
+pub struct Semantic {
+    config: SemanticConfig,
+    name: String,
+    batches: Batches,
+    rows: Mutex<Rows<Key>>,
+    known: Mutex<HashMap<Key, Known>>,
+    /// Cosines at which answers were given wrongly, by their keys; outlives the answers.
+    wrong: Mutex<HashMap<Key, f64>>,
+    disk: Option<Disk>,
+}
+
+/// Keys of which a wrong cosine is remembered.
+const MAX_WRONG: usize = 10_000;
+
+impl Semantic {
+    /// Questions as `config` wants them, with what is on disk.
+    ///
+    /// # Errors
+    /// In words, when the directory cannot be used, or no thread started.
+    pub fn new(
+        config: &SemanticConfig,
+        embedder: Arc<dyn Embedder>,
+        now: u64,
+    ) -> Result<Self, String> {
+        let name = embedder.name();
+        let mut semantic = Self {
+            config: config.clone(),
+            name,
+            batches: Batches::new(embedder)?,
+            rows: Mutex::new(Rows::new(config.entries)),
+            known: Mutex::default(),
+            wrong: Mutex::default(),
+            disk: None,
+        };
+        if let Some(path) = &config.path {
+            let limits = Limits {
+                bytes: config.size,
+                entries: config.entries,
+                segment_bytes: SEGMENT,
+                max_age: MAX_AGE,
+            };
+            let (disk, entries) = Disk::open(path, limits, now)?;
+            for entry in entries {
+                if let Ok(known) = serde_json::from_str::<Known>(&entry.text) {
+                    let embedding =
+                        Embedding { embedder: entry.embedder, vector: entry.vector.into() };
+                    semantic.add(entry.scope, Key(entry.key), &embedding, known);
+                }
+            }
+            tracing::info!(questions = semantic.len(), "cached questions read from disk");
+            semantic.disk = Some(disk);
+        }
+        Ok(semantic)
+    }
+
+    /// Whether it holds what `config` wants held, embedded by one called `name`. Bounds of what lies
+    /// on disk stay as they were when it was opened.
+    #[must_use]
+    pub fn is(&self, config: &SemanticConfig, name: &str) -> bool {
+        let same_bounds = self.config.path.is_some() || self.config.entries == config.entries;
+        self.name == name && self.config.path == config.path && same_bounds
+    }
+
+    /// The embedding of `text`, if it comes in time.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn embed(&self, text: &str, deadline: Option<Duration>) -> Result<Embedding, Reason> {
+        let since = Instant::now();
+        let embedding =
+            timeout(deadline.unwrap_or(UNHURRIED), self.batches.embed(text.to_owned())).await;
+        metrics::histogram!(names::CACHE_EMBED_SECONDS).record(since.elapsed().as_secs_f64());
+        embedding.unwrap_or(Err("embedder_slow"))
+    }
+
+    /// Questions of `scope` that ask the same as `text`, the likeliest first, with a cosine of `least`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn find(
+        &self,
+        scope: &Scope,
+        text: &str,
+        embedding: &Embedding,
+        least: f64,
+    ) -> Result<Vec<Near>, Reason> {
+        let asked = Question::analyse(text).map_err(|unfit| unfit.as_str())?;
+        let Embedding { embedder, vector } = embedding;
+        let rows = self.rows.lock().nearest(*scope, *embedder, vector, CANDIDATES);
+        let rows = rows.map_err(|_| "embedder_failed")?;
+        let known = self.known.lock();
+        let (mut near, mut reason) = (Vec::new(), "absent");
+        for (key, cosine) in rows {
+            let similarity = f64::from(cosine);
+            let Some(one) = known.get(&key) else { continue };
+            if similarity < least || similarity <= one.above {
+                reason = "unlike";
+                continue;
+            }
+            let Ok(stored) = Question::analyse(&one.text) else { continue };
+            match guard(&asked, &stored) {
+                Ok(()) => near.push(Near { key, similarity }),
+                Err(veto) => reason = veto.as_str(),
+            }
+        }
+        if near.is_empty() { Err(reason) } else { Ok(near) }
+    }
+
+    /// Remembers the question of `entry`.
+    pub fn remember(&self, scope: Scope, entry: &Entry, embedding: &Embedding) {
+        let facts = &entry.facts;
+        let Some(text) = facts.question.clone() else { return };
+        let above = self.wrong.lock().get(&entry.key).copied().unwrap_or(0.0);
+        let known = Known { text, owner: facts.owner.clone(), model: facts.model.clone(), above };
+        let Ok(written) = serde_json::to_string(&known) else { return };
+        if !self.add(scope, entry.key, embedding, known) {
+            return;
+        }
+        if let Some(disk) = &self.disk {
+            disk.put(Record {
+                key: entry.key.0,
+                scope,
+                expires: facts.stored.saturating_add(facts.ttl),
+                embedder: embedding.embedder,
+                vector: embedding.vector.to_vec(),
+                text: written,
+                answer: Bytes::from(entry.encode()),
+            });
+        }
+    }
+
+    fn add(&self, scope: Scope, key: Key, embedding: &Embedding, known: Known) -> bool {
+        let Embedding { embedder, vector } = embedding;
+        let added = self.rows.lock().insert(scope, *embedder, vector, key);
+        let Ok(evicted) = added else { return false };
+        let mut all = self.known.lock();
+        if let Some(evicted) = evicted {
+            all.remove(&evicted);
+        }
+        all.insert(key, known);
+        true
+    }
+
+    /// The answer under `key` as it was written to disk.
+    pub async fn read(&self, key: &Key) -> Option<Entry> {
+        let bytes = self.disk.as_ref()?.read(*key).await?;
+        Entry::decode(*key, &bytes).ok()
+    }
+
+    /// Forgets the question under `key`, on disk too.
+    pub fn forget(&self, key: &Key) {
+        self.rows.lock().remove(key);
+        self.known.lock().remove(key);
+        if let Some(disk) = &self.disk {
+            disk.delete(vec![*key]);
+        }
+    }
+
+    /// Forgets all of `selection`.
+    pub fn forget_all(&self, selection: &Selection) {
+        let wanted = |known: &Known| selection.has_answers_of(&known.owner, &known.model);
+        let keys: Vec<Key> = {
+            let known = self.known.lock();
+            known.iter().filter(|(_, known)| wanted(known)).map(|(key, _)| *key).collect()
+        };
+        for key in &keys {
+            self.rows.lock().remove(key);
+            self.known.lock().remove(key);
+        }
+        if let Some(disk) = &self.disk {
+            disk.delete(keys);
+        }
+    }
+
+    /// The answer under `key` was given wrongly at a cosine of `similarity`.
+    pub fn raise(&self, key: Key, similarity: f64) {
+        let mut wrong = self.wrong.lock();
+        if wrong.len() >= MAX_WRONG
+            && let Some(any) = wrong.keys().next().copied()
+        {
+            wrong.remove(&any);
+        }
+        let above = wrong.entry(key).or_insert(similarity);
+        *above = above.max(similarity);
+    }
+
+    /// Forgets questions that disk had no room for.
+    pub fn keep(&self) {
+        let Some(disk) = &self.disk else { return };
+        for key in disk.evicted() {
+            self.rows.lock().remove(&key);
+            self.known.lock().remove(&key);
+        }
+    }
+
+    /// Questions remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.lock().len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

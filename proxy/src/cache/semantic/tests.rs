@@ -1,0 +1,136 @@
+use super::super::answer::{Answer, Form};
+use super::super::entry::Facts;
+use super::*;
+
+/// A text's vector is given with it: `text|x,y`.
+struct Written;
+
+#[async_trait]
+impl Embedder for Written {
+    fn name(&self) -> String {
+        "written".into()
+    }
+
+    async fn embed(&self, texts: Vec<String>) -> Result<Vec<Embedding>, String> {
+        if texts.iter().any(|text| text.starts_with("broken")) {
+            return Err("broken".into());
+        }
+        if texts.iter().any(|text| text.starts_with("slow")) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok(texts.iter().map(|text| vector(&[text.len() as f32, 1.0])).collect())
+    }
+}
+
+fn vector(vector: &[f32]) -> Embedding {
+    Embedding { embedder: [1; 16], vector: vector.into() }
+}
+
+fn config(path: Option<&std::path::Path>) -> SemanticConfig {
+    SemanticConfig {
+        upstream: 0,
+        model: "m".into(),
+        threshold: 0.95,
+        path: path.map(std::path::Path::to_path_buf),
+        entries: 10,
+        size: 64 << 20,
+        deadline: Duration::from_millis(50),
+    }
+}
+
+fn semantic(path: Option<&std::path::Path>) -> Semantic {
+    Semantic::new(&config(path), Arc::new(Written), 1_000).expect("opened")
+}
+
+const SCOPE: Scope = [5; 32];
+
+fn entry(text: &str) -> Entry {
+    let key = Key::new(&SCOPE, Some(text));
+    let now = super::super::now();
+    let facts = Facts {
+        id: key.to_string(),
+        scope: String::new(),
+        owner: "alice".into(),
+        endpoint: "/v1/chat/completions".into(),
+        upstream: "host".into(),
+        model: "m".into(),
+        question: Some(text.to_owned()),
+        stored: now,
+        ttl: 300,
+        took_ms: 1,
+        generation: [0; 3],
+    };
+    Entry::new(key, facts, Answer::of_text(Form::Chat, "m", "an answer"))
+}
+
+const STORED: &str = "Who invented the steam engine?";
+const ASKED: &str = "Who is the inventor of the steam engine?";
+
+#[tokio::test]
+async fn candidates_must_be_near_and_pass_the_guard() {
+    let semantic = semantic(None);
+    semantic.remember(SCOPE, &entry(STORED), &vector(&[1.0, 0.0]));
+    let find = |text: &str, at: &[f32]| semantic.find(&SCOPE, text, &vector(at), 0.95);
+    let near = find(ASKED, &[1.0, 0.1]).expect("found");
+    assert_eq!(near[0].key, entry(STORED).key);
+    assert!((0.99..1.0).contains(&near[0].similarity));
+    assert_eq!(find(ASKED, &[1.0, 1.0]), Err("unlike"));
+    assert!(find("Who invented the petrol engine?", &[1.0, 0.0]).is_err());
+    assert_eq!(semantic.find(&[6; 32], ASKED, &vector(&[1.0, 0.0]), 0.95), Err("absent"));
+    let other = Embedding { embedder: [2; 16], ..vector(&[1.0, 0.0]) };
+    assert_eq!(semantic.find(&SCOPE, ASKED, &other, 0.95), Err("absent"));
+}
+
+#[tokio::test]
+async fn a_wrong_answer_takes_a_greater_likeness_from_then_on() {
+    let semantic = semantic(None);
+    let stored = entry(STORED);
+    semantic.raise(stored.key, 0.99);
+    semantic.remember(SCOPE, &stored, &vector(&[1.0, 0.0]));
+    let find = |at: &[f32]| semantic.find(&SCOPE, ASKED, &vector(at), 0.95);
+    assert_eq!(find(&[1.0, 0.2]), Err("unlike"));
+    assert!(find(&[1.0, 0.01]).is_ok());
+}
+
+#[tokio::test]
+async fn what_is_on_disk_is_there_after_a_restart_and_what_was_dropped_is_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (kept, dropped) = (entry(STORED), entry("What is the boiling point of water?"));
+    {
+        let semantic = semantic(Some(dir.path()));
+        semantic.remember(SCOPE, &kept, &vector(&[1.0, 0.0]));
+        semantic.remember(SCOPE, &dropped, &vector(&[0.0, 1.0]));
+        semantic.forget(&dropped.key);
+        assert_eq!(semantic.read(&kept.key).await.expect("read").answer.text(), "an answer");
+    }
+    let semantic = loop {
+        // The thread that wrote lets go of the directory at its own time.
+        match Semantic::new(&config(Some(dir.path())), Arc::new(Written), super::super::now()) {
+            Ok(semantic) => break semantic,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert_eq!(semantic.len(), 1);
+    assert!(semantic.find(&SCOPE, ASKED, &vector(&[1.0, 0.0]), 0.95).is_ok());
+    assert_eq!(semantic.read(&kept.key).await.expect("read").facts, kept.facts);
+    semantic.forget_all(&Selection::Owner("bob".into()));
+    assert_eq!(semantic.len(), 1);
+    semantic.forget_all(&Selection::Owner("alice".into()));
+    assert!(semantic.is_empty() && semantic.read(&kept.key).await.is_none());
+}
+
+#[tokio::test]
+async fn a_slow_or_broken_embedder_is_a_miss() {
+    let semantic = semantic(None);
+    let hurried = Some(Duration::from_millis(50));
+    assert_eq!(semantic.embed("slow", hurried).await, Err("embedder_slow"));
+    assert_eq!(semantic.embed("fine", Some(Duration::from_secs(5))).await, Ok(vector(&[4.0, 1.0])));
+    for _ in 0..4 {
+        assert_eq!(
+            semantic.embed("broken", Some(Duration::from_secs(5))).await,
+            Err("embedder_failed")
+        );
+    }
+    // It is left alone for a while.
+    assert_eq!(semantic.embed("fine", Some(Duration::from_secs(5))).await, Err("embedder_failed"));
+}

@@ -1,0 +1,117 @@
+//! An upstream's model as the cache's embedder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::attempt::error_text;
+use super::state::Backend;
+use crate::cache::semantic::{Embedder, EmbedderId, Embedding};
+use crate::config::CacheConfig;
+use crate::upstream::Pool;
+use crate::upstream::exchange::{Call, send};
+
+/// The longest one request may take; a model may have to be loaded for it.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The largest answer read, in bytes.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// A model that makes embeddings.
+pub struct UpstreamEmbedder {
+    backend: Arc<Backend>,
+    model: String,
+    pool: Arc<Pool>,
+}
+
+/// `POST /api/embed`.
+#[derive(Deserialize)]
+struct OllamaAnswer {
+    embeddings: Vec<Vec<f32>>,
+}
+
+/// `POST /v1/embeddings`.
+#[derive(Deserialize)]
+struct OpenAiAnswer {
+    data: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    index: usize,
+    embedding: Vec<f32>,
+}
+
+impl UpstreamEmbedder {
+    /// The embedder that `config` wants.
+    pub fn of(config: &CacheConfig, backends: &[Arc<Backend>]) -> Option<Arc<dyn Embedder>> {
+        let wanted = config.semantic.as_ref()?;
+        let backend = Arc::clone(backends.get(wanted.upstream)?);
+        Some(Arc::new(Self { backend, model: wanted.model.clone(), pool: Arc::default() }))
+    }
+
+    /// Changes with the model's weights, so that vectors of old ones are not compared with new.
+    async fn id(&self) -> Result<EmbedderId, String> {
+        let digests = &self.backend.digests;
+        let weights = digests.of(&self.backend.origin, &self.pool, &self.model).await;
+        let weights = weights.ok_or_else(|| format!("there is no model `{}`", self.model))?;
+        let mut id = EmbedderId::default();
+        let hash = blake3::hash(format!("{}\n{weights}", self.model).as_bytes());
+        id.copy_from_slice(&hash.as_bytes()[..16]);
+        Ok(id)
+    }
+
+    async fn ask(&self, path: &'static str, body: String) -> Result<Bytes, String> {
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let body = Bytes::from(body);
+        let call = Call { method: Method::POST, path, query: "", headers: &headers, body };
+        let deadline = Instant::now() + DEADLINE;
+        let origin = &self.backend.origin;
+        let mut reply = send(origin, &self.pool, &call, deadline)
+            .await
+            .map_err(|failure| failure.to_string())?;
+        let (body, more) = reply
+            .collect(MAX_ANSWER, DEADLINE, deadline)
+            .await
+            .map_err(|failure| failure.to_string())?;
+        if !reply.status.is_success() {
+            return Err(error_text(&body, reply.status));
+        }
+        if more { Err("the answer is too large".into()) } else { Ok(body) }
+    }
+}
+
+#[async_trait]
+impl Embedder for UpstreamEmbedder {
+    fn name(&self) -> String {
+        format!("{}{} {}", self.backend.origin.config.origin, self.backend.name(), self.model)
+    }
+
+    async fn embed(&self, texts: Vec<String>) -> Result<Vec<Embedding>, String> {
+        let unreadable = |cause: serde_json::Error| format!("not the JSON expected: {cause}");
+        let embedder = self.id().await?;
+        let vectors = if self.backend.is_ollama() {
+            // Without `truncate: false`, the end of a long text would say nothing.
+            let body = json!({
+                "model": self.model, "input": texts, "truncate": false, "keep_alive": -1
+            });
+            let answer = self.ask("/api/embed", body.to_string()).await?;
+            serde_json::from_slice::<OllamaAnswer>(&answer).map_err(unreadable)?.embeddings
+        } else {
+            let body = json!({"model": self.model, "input": texts, "encoding_format": "float"});
+            let answer = self.ask("/v1/embeddings", body.to_string()).await?;
+            let mut data =
+                serde_json::from_slice::<OpenAiAnswer>(&answer).map_err(unreadable)?.data;
+            data.sort_by_key(|item| item.index);
+            data.into_iter().map(|item| item.embedding).collect()
+        };
+        let embedding = |vector: Vec<f32>| Embedding { embedder, vector: vector.into() };
+        Ok(vectors.into_iter().map(embedding).collect())
+    }
+}

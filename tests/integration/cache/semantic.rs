@@ -1,0 +1,129 @@
+//! Questions of the same meaning, with an upstream as the embedder, in memory and on disk.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use sluicegate_simulator::{Fault, Settings, Simulator};
+use sluicegate_test_support::{Gateway, eventually, get, request};
+
+use super::{ask, cached, cool, outcome};
+use crate::{BIN, simulator, upstream};
+
+const STORED: &str = "Who invented the steam engine?";
+const ASKED: &str = "Who is the inventor of the steam engine?";
+
+fn gateway(host: &Simulator, path: Option<&Path>, more: &str) -> Gateway {
+    let path = path.map_or_else(String::new, |path| format!(", path: \"{}\"", path.display()));
+    let config = format!(
+        "cache:\n  semantic: {{ embedder: {{ upstream: host, model: all-minilm }}, threshold: 0.5, \
+         deadline: 5s{path} }}\n{more}\nupstreams:\n{}",
+        upstream("host", host, "")
+    );
+    Gateway::start(BIN, &config)
+}
+
+async fn remembered(gateway: &Gateway, count: f64) {
+    let series = "sluicegate_cache_questions{level=\"semantic\"}";
+    eventually("it is remembered", async || gateway.metric(series).await == count).await;
+}
+
+#[tokio::test]
+async fn a_question_of_the_same_meaning_gets_the_answer_and_a_near_miss_does_not() {
+    let host = simulator(Settings::default()).await;
+    let gateway = gateway(&host, None, "");
+    ask(&gateway, &cool(STORED, "")).await;
+    remembered(&gateway, 1.0).await;
+    let hit = ask(&gateway, &cool(ASKED, "")).await;
+    assert_eq!(cached(&hit), ("hit-l3", "meaning"));
+    let similarity: f64 = hit.header("x-cache-similarity").expect("one").parse().expect("a number");
+    assert!((0.5..1.0).contains(&similarity), "{similarity}");
+    let strict = request_with(&gateway, "x-cache-threshold: 0.9999", ASKED).await;
+    assert_eq!(strict, ("miss".to_owned(), "unlike".to_owned()));
+    for near in ["Who invented the petrol engine?", "Who never invented the steam engine?"] {
+        assert_eq!(outcome(&gateway, &cool(near, "")).await, "miss", "{near}");
+    }
+}
+
+async fn request_with(gateway: &Gateway, header: &str, text: &str) -> (String, String) {
+    let body = cool(text, "");
+    let length = body.len();
+    let head =
+        format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{header}", crate::CHAT);
+    let answer = request(gateway.data, &head, body.as_bytes()).await;
+    let (outcome, reason) = cached(&answer);
+    (outcome.to_owned(), reason.to_owned())
+}
+
+#[tokio::test]
+async fn what_was_learnt_outlives_a_kill_and_what_was_dropped_does_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("cache");
+    let host = simulator(Settings::default()).await;
+    {
+        let gateway = gateway(&host, Some(&path), "");
+        ask(&gateway, &cool(STORED, "")).await;
+        remembered(&gateway, 1.0).await;
+        // A second process cannot have the same directory.
+        let other = std::process::Command::new(BIN)
+            .args(["serve", "--config"])
+            .arg(gateway.config_path())
+            .env("RUST_LOG", "off")
+            .output()
+            .expect("ran");
+        assert!(!other.status.success());
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        gateway.signal(Signal::KILL);
+    }
+    {
+        let gateway = gateway(&host, Some(&path), "");
+        assert_eq!(outcome(&gateway, &cool(ASKED, "")).await, "hit-l3");
+        // By now it is in memory too.
+        assert_eq!(outcome(&gateway, &cool(STORED, "")).await, "hit-l1");
+        let head = "DELETE /api/cache/entries?owner=anonymous HTTP/1.1\r\nHost: x";
+        assert_eq!(request(gateway.admin, head, b"").await.status, 200);
+        remembered(&gateway, 0.0).await;
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        gateway.signal(Signal::KILL);
+    }
+    let gateway = gateway(&host, Some(&path), "");
+    assert_eq!(outcome(&gateway, &cool(ASKED, "")).await, "miss");
+}
+
+#[tokio::test]
+async fn a_wrong_hit_is_not_given_again() {
+    let host = simulator(Settings::default()).await;
+    let gateway = gateway(&host, None, "");
+    ask(&gateway, &cool(STORED, "")).await;
+    remembered(&gateway, 1.0).await;
+    let hit = ask(&gateway, &cool(ASKED, "")).await;
+    let wrong = format!(
+        r#"{{"entry":"{}","verdict":"wrong"}}"#,
+        hit.header("x-cache-entry").expect("an entry")
+    );
+    let told = sluicegate_test_support::post(gateway.data, "/v1/cache/feedback", wrong).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    ask(&gateway, &cool(STORED, "")).await;
+    remembered(&gateway, 1.0).await;
+    assert_eq!(outcome(&gateway, &cool(ASKED, "")).await, "miss");
+}
+
+#[tokio::test]
+async fn without_its_embedder_the_gateway_serves_as_before() {
+    let host = simulator(Settings::default()).await;
+    let embedder = simulator(Settings { models: Vec::new(), ..Settings::default() }).await;
+    let config = format!(
+        "cache:\n  semantic: {{ embedder: {{ upstream: small, model: none }} }}\nupstreams:\n{}{}",
+        upstream("host", &host, ""),
+        upstream("small", &embedder, "")
+    );
+    let gateway = Gateway::start(BIN, &config);
+    host.faults().always(Some(Fault::None));
+    for _ in 0..6 {
+        let answer = request_with(&gateway, "cache-control: no-store", STORED).await;
+        assert_eq!(answer.0, "miss");
+        assert!(["embedder_failed", "embedder_slow"].contains(&answer.1.as_str()), "{answer:?}");
+    }
+    assert_eq!(get(gateway.admin, "/healthz").await.status, 200);
+    assert_eq!(outcome(&gateway, &cool("hi", "")).await, "miss");
+    assert_eq!(outcome(&gateway, &cool("hi", "")).await, "hit-l1");
+}
