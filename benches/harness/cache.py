@@ -6,8 +6,8 @@ medians of the rounds. CPU is user and system time of the one process named, per
 Answers are those of `sluicegate-load upstream`: 531 bytes of JSON, or a stream of 16 events. The upstream
 is of `kind: openai`, since answers of an Ollama whose models have no digest are not kept.
 
-- **Hits**: equal requests of 1 KB (of `sluicegate-load`: a `seed` makes them ones to keep) on 64
-  connections or 1. nginx says `return 200` with the same body and content type. *memory* is the
+- **Hits**: equal requests of 1 KB on 64 connections or 1: *whole* from `sluicegate-load`, made ones to
+  keep by a `seed`; *stream* with `"temperature":0`, from a client in this file. nginx says `return 200` with the same body and content type. *memory* is the
   cache in process, *unix* and *tcp* are a real Redis on a Unix socket and on loopback. "ratio" is
   CPU over nginx's. "Redis CPU" is the time of redis-server per request.
 - **Round trips**: p50 on one connection. "added" is a hit through Redis less a hit in process. "GET"
@@ -50,7 +50,7 @@ PARTS = ["hits", "misses", "entries"]
 # `--model` is written into the body as it is. What follows it makes the request one to keep; `user`
 # says nothing about the answer.
 KEPT = ["--model", 'm","seed":1,"user":"bench']
-SHAPES = {"whole": [], "stream": ["--events", "16"]}
+STREAM = '"stream":true,"events":16,'
 CONNECTIONS = [64, 1]
 SIZES = [1_000, 10_000, 100_000]
 ROOMY = "ttl: 1h, exact: { memory: 2GiB }"
@@ -156,10 +156,10 @@ def drive(at, requests, seconds=600.0, connections=64):
     }
 
 
-def driven(process, at, requests, seconds=600.0):
+def driven(process, at, requests, seconds=600.0, connections=64):
     """As `drive`, with the CPU time of `process`."""
     before = process.cpu()
-    seen = drive(at, requests, seconds)
+    seen = drive(at, requests, seconds, connections)
     seen["cpu"] = process.cpu() - before
     return seen
 
@@ -292,10 +292,21 @@ def rate_and_tail(seen):
 # Hits
 
 
-def replay(at, sent):
-    """Content type and body of a hit on what `sluicegate-load` sends: first kept, then given."""
-    run.load(at, [*sent, *KEPT, "--connections", "1", "--requests", "2"], 5)
-    more = '"stream":true,"events":16,' if sent else ""
+def whole(process, at, connections, seconds):
+    return run.measure(process, at, [*KEPT, "--connections", str(connections)], seconds)
+
+
+def stream(process, at, connections, seconds):
+    # Replays have a Content-Length; `sluicegate-load` knows streams in chunks alone.
+    return driven(process, at, itertools.repeat(request("a hit", more=STREAM)), seconds, connections)
+
+
+SHAPES = {"whole": (whole, ""), "stream": (stream, STREAM)}
+
+
+def replay(at, more):
+    """Content type and body of a hit, once all that is asked for later is kept."""
+    run.load(at, [*KEPT, "--connections", "1", "--requests", "2"], 5)
     ask = request("a hit", more=more)
     answer_of(at, ask)
     time.sleep(0.2)
@@ -305,17 +316,14 @@ def replay(at, sent):
     return content_type(head), body
 
 
-def get_p50(path, port, count):
-    """p50 of a GET of an entry by `redis-benchmark`, in µs, on the Unix socket and on loopback."""
+def get_p50(path, where, count):
+    """p50 of a GET of an entry by `redis-benchmark`, in µs."""
     scan = ["redis-cli", "-s", str(path), "--scan", "--pattern", "sluicegate:cache:1:*"]
     key = subprocess.run(scan, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
-    found = {}
-    for name, where in {"unix": ["-s", str(path)], "tcp": ["-p", str(port)]}.items():
-        command = ["redis-benchmark", *where, "-c", "1", "-n", str(count), "--csv", "GET", key]
-        lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-        (row,) = csv.DictReader(lines[-2:])
-        found[name] = float(row["p50_latency_ms"]) * 1000
-    return found
+    command = ["redis-benchmark", *where, "-c", "1", "-n", str(count), "--csv", "GET", key]
+    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    (row,) = csv.DictReader(lines[-2:])
+    return float(row["p50_latency_ms"]) * 1000
 
 
 def hits(bench, arguments):
@@ -326,27 +334,27 @@ def hits(bench, arguments):
         "tcp": bench.gateway("tcp", f"exact: {{ redis: 'redis://127.0.0.1:{port}' }}"),
     }
     time.sleep(1)
-    bodies = {shape: [replay(at, sent) for _, at in gateways.values()][0] for shape, sent in SHAPES.items()}
+    bodies = {shape: [replay(at, more) for _, at in gateways.values()][0] for shape, (_, more) in SHAPES.items()}
     nginx, ports = bench.static("static", list(bodies.values()))
     rows, singles, gets = [], {}, {"unix": [], "tcp": []}
-    for (shape, sent), nginx_at in zip(SHAPES.items(), ports):
+    wheres = {"unix": ["-s", str(path)], "tcp": ["-p", str(port)]}
+    for (shape, (send, _)), nginx_at in zip(SHAPES.items(), ports):
         targets = {"nginx": (nginx, nginx_at), **gateways}
         for connections in CONNECTIONS:
-            load = [*sent, *KEPT, "--connections", str(connections)]
 
-            def measure(_, target):
+            def measure(name, target, seconds=arguments.seconds):
                 before = redis.cpu()
-                seen = run.measure(*target, load, arguments.seconds)
-                return {**seen, "redis": redis.cpu() - before}
+                seen = send(*target, connections, seconds)
+                seen["redis"] = redis.cpu() - before
+                if name in gets and shape == "whole" and connections == 1:
+                    gets[name].append(get_p50(path, wheres[name], int(seconds * 5_000)))
+                return seen
 
-            for _, at in targets.values():
-                run.load(at, load, 0.3)
+            for name, target in targets.items():
+                measure(name, target, 0.3)
             found = interleaved(arguments.rounds, targets, measure)
             if connections == 1 and shape == "whole":
                 singles = found
-                for _ in range(arguments.rounds):
-                    for name, p50 in get_p50(path, port, int(arguments.seconds * 15_000)).items():
-                        gets[name].append(p50)
             base = found["nginx"]["cpu_us"]
             for name, seen in found.items():
                 over = f"{seen['redis_us']:.1f}" if name in gets else ""

@@ -7,7 +7,9 @@
 //! - [`policy`]: whether the cache has to do with a request at all, and on what terms
 //! - [`canonical`], [`key`]: what a request means, and the scope within which it is compared
 //! - [`memory`], [`redis`]: exact answers, in this process or shared by replicas
+//! - [`replicas`]: what replicas tell each other
 //! - [`flight`]: equal requests at one time ask once
+//! - [`search`]: the look for an answer to a question that asks the same
 //! - [`similar`], [`lexical`]: questions in other words
 //! - [`semantic`], [`rows`], [`store`]: questions of the same meaning, in memory and on disk
 //! - [`pinned`]: answers that an operator wrote
@@ -24,7 +26,9 @@ pub mod memory;
 pub mod pinned;
 pub mod policy;
 pub mod redis;
+pub mod replicas;
 pub mod rows;
+pub mod search;
 pub mod selection;
 pub mod semantic;
 pub mod similar;
@@ -41,9 +45,10 @@ use self::key::{Key, Scope};
 use self::memory::Memory;
 use self::pinned::Pinned;
 use self::redis::{Redis, Unavailable};
+use self::replicas::News;
 use self::selection::Selection;
 use self::semantic::{Embedder, Embedding, Semantic};
-use self::similar::{Reason, Similar};
+use self::similar::Similar;
 use crate::config::CacheConfig;
 use crate::config::units::Secret;
 use crate::telemetry::names;
@@ -79,43 +84,6 @@ pub struct Looked {
     pub generation: Option<Generation>,
     /// What went wrong, in a word.
     pub trouble: Option<&'static str>,
-}
-
-/// A question to which another's answer will do.
-#[derive(Clone, Copy, Debug)]
-pub struct Asking<'a> {
-    /// Its scope.
-    pub scope: &'a Scope,
-    /// Its text.
-    pub text: &'a str,
-    /// Its own key.
-    pub key: Key,
-    /// Whose it is.
-    pub owner: &'a str,
-    /// Who is to answer.
-    pub model: &'a str,
-    /// Least similarity, where it was raised.
-    pub threshold: Option<f64>,
-}
-
-/// An answer to a question that asks the same.
-#[derive(Clone, Debug)]
-pub struct Like {
-    /// The answer.
-    pub entry: Arc<Entry>,
-    /// How like the questions are, 1 at most.
-    pub similarity: f64,
-    /// Whether they have the same words.
-    pub by_words: bool,
-}
-
-/// What a look for such an answer found.
-#[derive(Debug)]
-pub struct Similarity {
-    /// The answer, or why there is none.
-    pub found: Result<Like, Reason>,
-    /// The question's embedding, where it was made.
-    pub embedding: Option<Embedding>,
 }
 
 /// Now, in seconds of Unix time.
@@ -195,100 +163,6 @@ impl Cache {
         }
     }
 
-    /// The answer to a question that asks the same as `question`.
-    pub async fn similar(&self, question: &Asking<'_>) -> Similarity {
-        let by_words = match self.config.lexical {
-            Some(_) => self.by_words(question).await,
-            None => Err("absent"),
-        };
-        match (by_words, &self.semantic, &self.config.semantic) {
-            (Ok(entry), _, _) => {
-                let like = Like { entry, similarity: 1.0, by_words: true };
-                Similarity { found: Ok(like), embedding: None }
-            }
-            (Err(_), Some(semantic), Some(config)) => {
-                let deadline = Some(config.deadline);
-                match semantic.embed(question.text, deadline).await {
-                    Ok(embedding) => {
-                        let least = question
-                            .threshold
-                            .map_or(config.threshold, |least| least.max(config.threshold));
-                        let found = self.by_meaning(semantic, question, &embedding, least).await;
-                        Similarity { found, embedding: Some(embedding) }
-                    }
-                    Err(reason) => Similarity { found: Err(reason), embedding: None },
-                }
-            }
-            (Err(reason), _, _) => Similarity { found: Err(reason), embedding: None },
-        }
-    }
-
-    async fn by_words(&self, question: &Asking<'_>) -> Result<Arc<Entry>, Reason> {
-        let key = self.similar.find(question.scope, question.text, question.key)?;
-        let looked = self.get(&key, question.owner, question.model).await;
-        match (looked.entry, looked.trouble) {
-            (Some(entry), _) => {
-                self.similar.given(question.key, key, 1.0);
-                Ok(entry)
-            }
-            (None, Some(trouble)) => Err(trouble),
-            (None, None) => {
-                self.similar.forget(&key);
-                Err("absent")
-            }
-        }
-    }
-
-    async fn by_meaning(
-        &self,
-        semantic: &Semantic,
-        question: &Asking<'_>,
-        embedding: &Embedding,
-        least: f64,
-    ) -> Result<Like, Reason> {
-        for near in semantic.find(question.scope, question.text, embedding, least)? {
-            if self.similar.is_blamed(question.key, near.key) {
-                continue;
-            }
-            let looked = self.get(&near.key, question.owner, question.model).await;
-            let entry = match looked.entry {
-                Some(entry) => Some(entry),
-                None => self.from_disk(semantic, question, &near.key).await,
-            };
-            if let Some(entry) = entry {
-                self.similar.given(question.key, near.key, near.similarity);
-                return Ok(Like { entry, similarity: near.similarity, by_words: false });
-            }
-            // One that was dropped is not looked at again; one that Redis keeps from us may be.
-            if looked.trouble.is_none() {
-                semantic.forget(&near.key);
-            }
-        }
-        Err("absent")
-    }
-
-    /// An answer that lies on disk only, as after a restart.
-    async fn from_disk(
-        &self,
-        semantic: &Semantic,
-        question: &Asking<'_>,
-        key: &Key,
-    ) -> Option<Arc<Entry>> {
-        let mut entry = semantic.read(key).await.filter(|entry| entry.is_fresh(now()))?;
-        let generation = self.generation(question.owner, question.model).await?;
-        match &*self.store {
-            // What was dropped is gone from disk too, and generations begin anew with the process.
-            Store::Memory(_) => entry.facts.generation = generation,
-            Store::Redis(_) if entry.facts.generation != generation => return None,
-            Store::Redis(_) => {}
-        }
-        let entry = Arc::new(entry);
-        if let Store::Memory(memory) = &*self.store {
-            memory.put(Arc::clone(&entry));
-        }
-        Some(entry)
-    }
-
     /// The answers that an operator wrote, where there are any.
     #[must_use]
     pub fn pinned(&self) -> Option<&Pinned> {
@@ -300,10 +174,13 @@ impl Cache {
     /// # Errors
     /// When Redis gave no answer in time.
     pub async fn blame(&self, key: &Key) -> Result<(), Unavailable> {
-        if let (Some(similarity), Some(semantic)) = (self.similar.blame(*key), &self.semantic) {
+        let (asked, similarity) = self.similar.blame(*key);
+        if let Some(semantic) = self.semantic.as_ref().filter(|_| !asked.is_empty()) {
             semantic.raise(*key, similarity);
         }
-        self.delete(key).await.map(|_| ())
+        self.delete(key).await?;
+        self.announce(News::Wrong { key: *key, asked, similarity }).await;
+        Ok(())
     }
 
     /// The generation that new answers of `owner` by `model` belong to; `None` where they could not
@@ -319,46 +196,91 @@ impl Cache {
     pub fn put(self: &Arc<Self>, entry: Arc<Entry>, scope: Scope, embedding: Option<Embedding>) {
         if let Some(text) = &entry.facts.question {
             self.similar.remember(scope, text, entry.key);
-            self.remember_meaning(&entry, scope, embedding);
         }
-        match &*self.store {
-            Store::Memory(memory) => memory.put(entry),
-            Store::Redis(_) => {
-                let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {
-                    return failed_write("busy");
-                };
-                let cache = Arc::clone(self);
-                tokio::spawn(async move {
-                    let ttl = Duration::from_secs(entry.facts.ttl);
-                    if let Store::Redis(redis) = &*cache.store
-                        && redis.put(&entry, ttl).await.is_err()
-                    {
-                        failed_write("redis");
+        if let Store::Memory(memory) = &*self.store {
+            memory.put(Arc::clone(&entry));
+            if self.semantic.is_none() || entry.facts.question.is_none() {
+                return;
+            }
+        }
+        let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {
+            return failed_write("busy");
+        };
+        let cache = Arc::clone(self);
+        tokio::spawn(async move {
+            cache.write(&entry, scope, embedding).await;
+            drop(permit);
+        });
+    }
+
+    /// What of keeping `entry` takes time.
+    async fn write(&self, entry: &Entry, scope: Scope, embedding: Option<Embedding>) {
+        if let Store::Redis(redis) = &*self.store {
+            let ttl = Duration::from_secs(entry.facts.ttl);
+            if redis.put(entry, ttl).await.is_err() {
+                return failed_write("redis");
+            }
+        }
+        let Some(text) = &entry.facts.question else { return };
+        let embedding = match (&self.semantic, embedding) {
+            (None, _) => None,
+            (Some(_), Some(embedding)) => Some(embedding),
+            // It was late for the question; it is early enough for the next one.
+            (Some(semantic), None) => match semantic.embed(text, None).await {
+                Ok(embedding) => Some(embedding),
+                Err(reason) => return failed_write(reason),
+            },
+        };
+        if let (Some(semantic), Some(embedding)) = (&self.semantic, &embedding) {
+            semantic.remember(scope, entry, embedding);
+        }
+        self.announce(News::Put(entry.key, embedding)).await;
+    }
+
+    async fn announce(&self, news: News) {
+        let somebody_cares = self.semantic.is_some() || self.config.lexical.is_some();
+        if let Store::Redis(redis) = &*self.store
+            && somebody_cares
+            && redis.announce(&news).await.is_err()
+        {
+            failed_write("redis");
+        }
+    }
+
+    /// Takes in what other replicas learnt.
+    async fn listen(&self, redis: &Redis) {
+        if self.semantic.is_none() && self.config.lexical.is_none() {
+            return;
+        }
+        // One that does not answer is asked again the next time.
+        let Ok(all) = redis.news().await else { return };
+        for news in all {
+            match news {
+                News::Put(key, embedding) => {
+                    let Ok(Some(entry)) = redis.find(&key).await else { continue };
+                    let scope = blake3::Hash::from_hex(&entry.facts.scope);
+                    let (Ok(scope), Some(text)) = (scope, &entry.facts.question) else { continue };
+                    self.similar.remember(*scope.as_bytes(), text, key);
+                    if let (Some(semantic), Some(embedding)) = (&self.semantic, &embedding) {
+                        semantic.remember(*scope.as_bytes(), &entry, embedding);
                     }
-                    drop(permit);
-                });
+                }
+                News::Wrong { key, asked, similarity } => {
+                    self.similar.blame_for(key, &asked, similarity);
+                    if let Some(semantic) = &self.semantic {
+                        semantic.raise(key, similarity);
+                    }
+                    self.unlearn(&key);
+                }
             }
         }
     }
 
-    fn remember_meaning(&self, entry: &Arc<Entry>, scope: Scope, embedding: Option<Embedding>) {
-        let Some(semantic) = &self.semantic else { return };
-        if let Some(embedding) = embedding {
-            return semantic.remember(scope, entry, &embedding);
+    fn unlearn(&self, key: &Key) {
+        self.similar.forget(key);
+        if let Some(semantic) = &self.semantic {
+            semantic.forget(key);
         }
-        // It was late for the question; it is early enough for the next one.
-        let (semantic, entry) = (Arc::clone(semantic), Arc::clone(entry));
-        let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {
-            return failed_write("busy");
-        };
-        tokio::spawn(async move {
-            let Some(text) = &entry.facts.question else { return };
-            match semantic.embed(text, None).await {
-                Ok(embedding) => semantic.remember(scope, &entry, &embedding),
-                Err(reason) => failed_write(reason),
-            }
-            drop(permit);
-        });
     }
 
     /// Drops the answer under `key`; whether there was one.
@@ -366,10 +288,7 @@ impl Cache {
     /// # Errors
     /// When Redis gave no answer in time.
     pub async fn delete(&self, key: &Key) -> Result<bool, Unavailable> {
-        self.similar.forget(key);
-        if let Some(semantic) = &self.semantic {
-            semantic.forget(key);
-        }
+        self.unlearn(key);
         match &*self.store {
             Store::Memory(memory) => Ok(memory.delete(key)),
             Store::Redis(redis) => redis.delete(key).await,
@@ -453,6 +372,7 @@ impl Cache {
             }
             Store::Redis(redis) => {
                 redis.probe().await;
+                self.listen(redis).await;
                 gauge!(names::CACHE_UP).set(f64::from(u8::from(redis.is_up())));
             }
         }

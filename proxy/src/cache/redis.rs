@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, Pipeline, RedisError, RedisResult};
+use redis::streams::{StreamId, StreamReadReply};
+use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult};
 use tokio::time::{Instant, timeout};
 
 use super::entry::{Entry, Garbage, Generation};
 use super::key::Key;
+use super::replicas::{self, News};
 use super::selection::Selection;
-use crate::breaker::{Breaker, State};
+use crate::breaker::{Breaker, Pass, State};
 use crate::config::raw::BreakerConfig;
 use crate::config::units::{Period, Secret};
 
@@ -39,6 +41,10 @@ pub struct Redis {
     /// another thread.
     links: Mutex<Vec<(ThreadId, ConnectionManager)>>,
     breaker: Arc<Breaker>,
+    /// Tells this process from the others.
+    instance: String,
+    /// The last of what they told.
+    heard: Mutex<String>,
 }
 
 impl std::fmt::Debug for Redis {
@@ -68,7 +74,13 @@ impl Redis {
     pub fn new(url: &Secret) -> Result<Self, String> {
         let client = Client::open(url.reveal())
             .map_err(|cause| format!("not the URL of a Redis: {}", cause.category()))?;
-        Ok(Self { client, links: Mutex::default(), breaker: Arc::new(Breaker::new(BREAKER)) })
+        Ok(Self {
+            client,
+            links: Mutex::default(),
+            breaker: Arc::new(Breaker::new(BREAKER)),
+            instance: format!("{:016x}", fastrand::u64(..)),
+            heard: Mutex::new("0".into()),
+        })
     }
 
     /// What is under `key`, of `owner` by `model`. One round trip.
@@ -172,7 +184,7 @@ impl Redis {
             let answer: RedisResult<()> = command.query_async(link).await;
             answer
         });
-        let answered = answer.await.is_ok();
+        let answered = answer.await.is_ok_and(|answer| answer.is_ok());
         self.breaker.probed(answered);
         if answered {
             // The probe was a success of its own: nobody has to be the first to try.
@@ -183,6 +195,31 @@ impl Redis {
         }
     }
 
+    /// Tells replicas what happened.
+    ///
+    /// # Errors
+    /// When Redis did not take it in time.
+    pub async fn announce(&self, news: &News) -> Result<(), Unavailable> {
+        let command = replicas::written(news, &self.instance);
+        self.ask(UNHURRIED, async |link| command.query_async(link).await).await
+    }
+
+    /// What other replicas told since this was last called.
+    ///
+    /// # Errors
+    /// When Redis gave no answer in time.
+    pub async fn news(&self) -> Result<Vec<News>, Unavailable> {
+        let command = replicas::next(&self.heard.lock());
+        let read: Option<StreamReadReply> =
+            self.ask(UNHURRIED, async |link| command.query_async(link).await).await?;
+        let told = read.into_iter().flat_map(|read| read.keys).flat_map(|key| key.ids);
+        let told: Vec<StreamId> = told.collect();
+        if let Some(last) = told.last() {
+            self.heard.lock().clone_from(&last.id);
+        }
+        Ok(told.iter().filter_map(|one| replicas::read(one, &self.instance)).collect())
+    }
+
     async fn ask<T>(
         &self,
         limit: Duration,
@@ -190,29 +227,41 @@ impl Redis {
     ) -> Result<T, Unavailable> {
         let Ok(pass) = self.breaker.try_pass() else { return Err(Unavailable) };
         match self.run(limit, run).await {
-            Ok(value) => {
+            Ok(Ok(value)) => {
                 pass.success();
                 Ok(value)
             }
-            Err(cause) => {
-                tracing::debug!(%cause, "the cache's Redis failed");
-                pass.failure();
-                if self.breaker.state() == State::Open {
-                    tracing::warn!(%cause, "the cache's Redis is left alone for now");
-                }
+            // It refuses, as when it is full, but it is there.
+            Ok(Err(cause)) if is_refusal(&cause) => {
+                pass.success();
+                tracing::debug!(%cause, "the cache's Redis refused");
                 Err(Unavailable)
             }
+            Ok(Err(cause)) => Err(self.failed(pass, &cause.to_string())),
+            Err(cause) => Err(self.failed(pass, cause)),
         }
     }
 
+    fn failed(&self, pass: Pass, cause: &str) -> Unavailable {
+        tracing::debug!(cause, "the cache's Redis failed");
+        pass.failure();
+        if self.breaker.state() == State::Open {
+            tracing::warn!(cause, "the cache's Redis is left alone for now");
+        }
+        Unavailable
+    }
+
+    /// The outer error is a wait in vain.
     async fn run<T>(
         &self,
         limit: Duration,
         run: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,
-    ) -> Result<T, String> {
-        let mut link = self.link().map_err(|cause| cause.to_string())?;
-        let answer = timeout(limit, run(&mut link)).await.map_err(|_| "no answer in time")?;
-        answer.map_err(|cause| cause.to_string())
+    ) -> Result<RedisResult<T>, &'static str> {
+        let mut link = match self.link() {
+            Ok(link) => link,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        timeout(limit, run(&mut link)).await.map_err(|_| "no answer in time")
     }
 
     /// This thread's connection, opened when first used.
@@ -230,6 +279,10 @@ impl Redis {
         links.push((thread, link.clone()));
         Ok(link)
     }
+}
+
+fn is_refusal(cause: &RedisError) -> bool {
+    matches!(cause.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
 fn name(key: &Key) -> String {

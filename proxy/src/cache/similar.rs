@@ -18,6 +18,8 @@ const MAX_GIVEN: usize = 10_000;
 /// The questions of a cache.
 #[derive(Debug)]
 pub struct Similar {
+    /// Whether any are found by their words.
+    by_words: bool,
     index: Mutex<Index<Key>>,
     blamed: Mutex<Pairs>,
     given: Mutex<Pairs>,
@@ -39,6 +41,7 @@ impl Similar {
     #[must_use]
     pub fn new(entries: usize) -> Self {
         Self {
+            by_words: entries > 0,
             index: Mutex::new(Index::new(entries)),
             blamed: Mutex::new(Pairs::new(MAX_BLAMED)),
             given: Mutex::new(Pairs::new(MAX_GIVEN)),
@@ -48,7 +51,9 @@ impl Similar {
     /// Remembers that `text` was asked in `scope`, and is answered under `key`.
     pub fn remember(&self, scope: Scope, text: &str, key: Key) {
         // What cannot be asked in other words is only found by its own.
-        if let Ok(question) = Question::analyse(text) {
+        if self.by_words
+            && let Ok(question) = Question::analyse(text)
+        {
             self.index.lock().insert(scope, question, key);
         }
     }
@@ -83,12 +88,19 @@ impl Similar {
     }
 
     /// The answer under `key` was wrong: it is not given again to the questions it was given to.
-    /// Gives the greatest similarity at which it was.
-    pub fn blame(&self, key: Key) -> Option<f64> {
+    /// Gives these, and the greatest similarity of one.
+    pub fn blame(&self, key: Key) -> (Vec<Key>, f64) {
         let pairs = self.given.lock().with(key);
+        let asked: Vec<Key> = pairs.iter().map(|((asked, _), _)| *asked).collect();
+        let similarity = pairs.into_iter().map(|(_, similarity)| similarity).fold(0.0, f64::max);
+        self.blame_for(key, &asked, similarity);
+        (asked, similarity)
+    }
+
+    /// The answer under `key` was wrong for the questions of `asked`.
+    pub fn blame_for(&self, key: Key, asked: &[Key], similarity: f64) {
         let mut blamed = self.blamed.lock();
-        pairs.iter().for_each(|(pair, similarity)| blamed.add(*pair, *similarity));
-        pairs.into_iter().map(|(_, similarity)| similarity).max_by(f64::total_cmp)
+        asked.iter().for_each(|one| blamed.add((*one, key), similarity));
     }
 
     /// Questions remembered.
@@ -161,7 +173,7 @@ mod tests {
         let other = "What is France's capital?";
         assert_eq!(similar.find(&SCOPE, asked, key(asked)), Ok(key(stored)));
         similar.given(key(asked), key(stored), 0.97);
-        assert_eq!(similar.blame(key(stored)), Some(0.97));
+        assert_eq!(similar.blame(key(stored)), (vec![key(asked)], 0.97));
         assert!(similar.find(&SCOPE, asked, key(asked)).is_err());
         assert_eq!(similar.find(&SCOPE, other, key(other)), Ok(key(stored)));
     }

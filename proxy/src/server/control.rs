@@ -25,7 +25,7 @@ const CATALOGUE_EVERY: Duration = Duration::from_secs(30);
 /// How often Ollamas are asked what they have loaded, where a plugin wants to know.
 const RESIDENCY_EVERY: Duration = Duration::from_secs(1);
 /// How often the cache is looked after.
-const CACHE_EVERY: Duration = Duration::from_secs(1);
+const CACHE_EVERY: Duration = Duration::from_millis(500);
 /// How often files are looked at for a change.
 const FILE_TICK: Duration = Duration::from_secs(1);
 /// Histogram samples are folded into buckets this often; until then they take memory.

@@ -8,7 +8,7 @@ use sluicegate_test_support::{Gateway, Response, eventually, request};
 use super::{ask, cached, cool, outcome, plain};
 use crate::{CHAT, chat, pair};
 
-async fn with(gateway: &Gateway, headers: &str, body: &str) -> Response {
+pub(super) async fn with(gateway: &Gateway, headers: &str, body: &str) -> Response {
     let length = body.len();
     let head = format!("POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}");
     request(gateway.data, &head, body.as_bytes()).await

@@ -120,3 +120,61 @@ async fn garbage_under_a_key_is_a_miss_and_is_written_over() {
     redis.ask(&[b"LPUSH", &key, b"x"]);
     assert_eq!(cached(&ask(&gateway, &cool("hi", "")).await), ("miss", "redis"));
 }
+
+/// One of several gateways that also compare questions by their words.
+fn replica(redis: &Redis, host: &Simulator) -> Gateway {
+    let config = format!(
+        "cache: {{ lexical: {{}}, exact: {{ redis: \"{}\" }} }}\nupstreams:\n{}",
+        redis.url(),
+        upstream("host", host, "")
+    );
+    Gateway::start(BIN, &config)
+}
+
+const STORED: &str = "What is the capital of France?";
+const ASKED: &str = "Tell me what the capital of France is";
+
+#[tokio::test]
+async fn what_one_replica_learns_the_others_know_and_what_one_unlearns_too() {
+    let Some(redis) = Redis::start() else { return };
+    let host = simulator(Settings::default()).await;
+    let (first, second) = (replica(&redis, &host), replica(&redis, &host));
+    kept(&first, &cool(STORED, "")).await;
+    let found = async |gateway: &Gateway| {
+        let body = cool(ASKED, "");
+        let only = super::controls::with(gateway, "cache-control: only-if-cached", &body).await;
+        only.header("x-cache").map(str::to_owned)
+    };
+    eventually("it is known", async || found(&second).await.as_deref() == Some("hit-l2")).await;
+    // One that starts later learns what was told before.
+    let third = replica(&redis, &host);
+    eventually("it is known", async || found(&third).await.as_deref() == Some("hit-l2")).await;
+    let hit = ask(&second, &cool(ASKED, "")).await;
+    let entry = hit.header("x-cache-entry").expect("an entry");
+    let wrong = format!(r#"{{"entry":"{entry}","verdict":"wrong"}}"#);
+    let told = sluicegate_test_support::post(second.data, "/v1/cache/feedback", wrong).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    // Asked anew, it is found by its own words and not by those it was wrong for.
+    kept(&third, &cool(STORED, "")).await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    for gateway in [&first, &second, &third] {
+        assert_eq!(found(gateway).await, None);
+        assert_eq!(outcome(gateway, &cool(STORED, "")).await, "hit-l1");
+    }
+}
+
+#[tokio::test]
+async fn after_a_partition_nothing_that_was_dropped_is_given() {
+    let Some(redis) = Redis::start() else { return };
+    let host = simulator(Settings::default()).await;
+    let (first, second) = (replica(&redis, &host), replica(&redis, &host));
+    kept(&first, &cool(STORED, "")).await;
+    assert_eq!(outcome(&second, &cool(STORED, "")).await, "hit-l1");
+    // The first hears nothing while an entry is dropped.
+    first.signal(Signal::STOP);
+    let drop = "DELETE /api/cache/entries?all=true HTTP/1.1\r\nHost: x";
+    let dropped = sluicegate_test_support::request(second.admin, drop, b"").await;
+    assert_eq!(dropped.status, 200);
+    first.signal(Signal::CONT);
+    assert_eq!(outcome(&first, &cool(ASKED, "")).await, "miss");
+}
