@@ -9,7 +9,9 @@ is of `kind: openai`, since answers of an Ollama whose models have no digest are
 - **Hits**: equal requests of 1 KB on 64 connections or 1: *whole* from `sluicegate-load`, made ones to
   keep by a `seed`; *stream* with `"temperature":0`, from a client in this file. nginx says `return 200` with the same body and content type. *memory* is the
   cache in process, *unix* and *tcp* are a real Redis on a Unix socket and on loopback. "ratio" is
-  CPU over nginx's. "Redis CPU" is the time of redis-server per request.
+  CPU over nginx's. "Redis CPU" is the time of redis-server per request. With 1 connection everything
+  runs on one core, as one thing happens at a time: whether two processes share a core by chance would
+  else change times severalfold. So an exchange takes what all who have a part in it compute.
 - **Round trips**: p50 on one connection. "added" is a hit through Redis less a hit in process. "GET"
   is `redis-benchmark -c 1` with a GET of the very entry: a client in C, since a loop in Python would
   take longer than Redis. A hit asks a GET and a HMGET in one round trip.
@@ -249,6 +251,13 @@ class Bench:
             time.sleep(0.02)
         sys.exit(f"nothing at {address}")
 
+    def pin(self, cores):
+        """Lets everything here run on `cores` only, this program and the clients it starts included."""
+        os.sched_setaffinity(0, cores)
+        for process in self.running:
+            for thread in os.listdir(f"/proc/{process.child.pid}/task"):
+                os.sched_setaffinity(int(thread), cores)
+
     def stop(self):
         for process in self.running:
             process.stop()
@@ -327,6 +336,7 @@ def get_p50(path, where, count):
 
 
 def hits(bench, arguments):
+    all_cores = os.sched_getaffinity(0)
     redis, path, port = bench.redis()
     gateways = {
         "memory": bench.gateway("memory", "policy: deterministic"),
@@ -341,6 +351,7 @@ def hits(bench, arguments):
     for (shape, (send, _)), nginx_at in zip(SHAPES.items(), ports):
         targets = {"nginx": (nginx, nginx_at), **gateways}
         for connections in CONNECTIONS:
+            bench.pin(all_cores if connections > 1 else {max(all_cores)})
 
             def measure(name, target, seconds=arguments.seconds):
                 before = redis.cpu()
@@ -360,6 +371,7 @@ def hits(bench, arguments):
                 over = f"{seen['redis_us']:.1f}" if name in gets else ""
                 rows.append([f"{shape}, {connections}", name, f"{seen['cpu_us']:.1f}", f"**{seen['cpu_us'] / base:.2f}**", over, *rate_and_tail(seen)])
             print(f"hits, {shape}, {connections}: " + ", ".join(f"{name} {seen['cpu_us']:.1f} µs" for name, seen in found.items()), flush=True)
+    bench.pin(all_cores)
     looked_up(gateways["memory"][0])
     sizes = ", ".join(f"{shape} {len(body)} bytes" for shape, (_, body) in bodies.items())
     lines = [f"Bodies on the wire: {sizes}.", ""]
@@ -457,7 +469,8 @@ def filled(bench, count):
         "target": (process, at),
         "rss": rss,
         "counted": metric(process, "sluicegate_cache_bytes"),
-        "first": first["cpu"] / count * 1e6,
+        # Of fewer the clock's steps of 10 ms say nothing.
+        "first": f"{first['cpu'] / count * 1e6:.1f}" if count >= 10_000 else "",
     }
 
 
@@ -490,7 +503,7 @@ def entries(bench, arguments):
     rows = [["nginx", f"{nginx_us:.1f}", "**1.00**", "", *rate_and_tail(found["nginx"])]]
     for name, (_, taken) in sizes.items():
         seen = found[name]
-        rows.append([name, f"{seen['cpu_us']:.1f}", f"**{seen['cpu_us'] / nginx_us:.2f}**", f"{taken['first']:.1f}", *rate_and_tail(seen)])
+        rows.append([name, f"{seen['cpu_us']:.1f}", f"**{seen['cpu_us'] / nginx_us:.2f}**", taken["first"], *rate_and_tail(seen)])
     return lines + table(["hits of random entries", "CPU µs", "ratio", "first time, CPU µs", "req/s", "p50 / p99 ms"], rows)
 
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cache;
 mod check;
 mod key;
 mod plugin;
@@ -40,6 +41,11 @@ enum Command {
         #[command(subcommand)]
         command: key::Command,
     },
+    /// Try the cache's comparison of questions.
+    Cache {
+        #[command(subcommand)]
+        command: cache::Command,
+    },
     /// Write and try plugins.
     Plugin {
         #[command(subcommand)]
@@ -57,6 +63,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve { config }) => serve::run(config),
         Some(Command::Check { file }) => check::run(&file),
         Some(Command::Key { command }) => key::run(&command),
+        Some(Command::Cache { command }) => cache::run(&command),
         Some(Command::Plugin { command }) => plugin::run(&command),
         Some(Command::Schema) => match crate::config::schema() {
             Ok(text) => print(&text),

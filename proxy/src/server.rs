@@ -54,7 +54,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
 
 /// TLS for upstreams, made when a configuration first needs it: reading the system's roots takes
 /// longer than all the rest of the start.
-fn upstream_tls(config: &Config) -> Result<Option<Arc<rustls::ClientConfig>>, String> {
+pub(crate) fn upstream_tls(config: &Config) -> Result<Option<Arc<rustls::ClientConfig>>, String> {
     let needed = config.upstreams.iter().any(|one| one.origin.scheme_str() == Some("https"));
     needed.then(tls_config).transpose()
 }
@@ -66,6 +66,10 @@ fn start_metrics() -> Result<PrometheusHandle, String> {
         .and_then(|builder| {
             builder
                 .set_buckets_for_metric(Matcher::Full(names::TOKENS.into()), &names::TOKEN_COUNTS)
+        })
+        .and_then(|builder| {
+            let similarity = Matcher::Full(names::CACHE_SIMILARITY.into());
+            builder.set_buckets_for_metric(similarity, &names::SIMILARITIES)
         })
         .map_err(|cause| describe(&cause))?;
     let handle = builder.install_recorder().map_err(|cause| describe(&cause))?;

@@ -30,6 +30,7 @@ use crate::request::endpoint::Endpoint;
 use crate::response::downstream::{self, Head};
 use crate::router::{Plan, Target};
 use crate::telemetry::names;
+use crate::upstream::digests::HURRIED;
 
 /// Where an answer comes from: an upstream, and the model's name there.
 pub type Origin = (Arc<Backend>, Arc<str>);
@@ -206,7 +207,7 @@ impl Pipeline {
         let backend = Arc::clone(&snapshot.backends[target.upstream]);
         let weights = tokio::select! {
             biased;
-            weights = backend.digests.of(&backend.origin, &self.pool, &target.model) => weights,
+            weights = backend.digests.of(&backend.origin, &self.pool, &target.model, HURRIED) => weights,
             () = downstream::client_left(session) => return Err(Stop::Gone),
         };
         let Some(weights) = weights else {

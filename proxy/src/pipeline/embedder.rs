@@ -12,9 +12,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::attempt::error_text;
-use super::state::Backend;
+use super::state::{Backend, Snapshot};
 use crate::cache::semantic::{Embedder, EmbedderId, Embedding};
-use crate::config::CacheConfig;
+use crate::config::{CacheConfig, Config};
 use crate::upstream::Pool;
 use crate::upstream::exchange::{Call, send};
 
@@ -22,6 +22,9 @@ use crate::upstream::exchange::{Call, send};
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The largest answer read, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
+
+/// Texts in one request, where many are embedded.
+const BATCH: usize = 32;
 
 /// A model that makes embeddings.
 pub struct UpstreamEmbedder {
@@ -59,7 +62,7 @@ impl UpstreamEmbedder {
     /// Changes with the model's weights, so that vectors of old ones are not compared with new.
     async fn id(&self) -> Result<EmbedderId, String> {
         let digests = &self.backend.digests;
-        let weights = digests.of(&self.backend.origin, &self.pool, &self.model).await;
+        let weights = digests.of(&self.backend.origin, &self.pool, &self.model, DEADLINE).await;
         let weights = weights.ok_or_else(|| format!("there is no model `{}`", self.model))?;
         let mut id = EmbedderId::default();
         let hash = blake3::hash(format!("{}\n{weights}", self.model).as_bytes());
@@ -114,4 +117,31 @@ impl Embedder for UpstreamEmbedder {
         let embedding = |vector: Vec<f32>| Embedding { embedder, vector: vector.into() };
         Ok(vectors.into_iter().map(embedding).collect())
     }
+}
+
+/// A text's place among others.
+pub type Vector = Arc<[f32]>;
+
+/// The vectors of `texts` by the embedder that `config` names, to try it with.
+///
+/// # Errors
+/// In words, when there is none, or it fails.
+pub async fn embed_all(mut config: Config, texts: Vec<String>) -> Result<Vec<Vector>, String> {
+    let Some(semantic) = config.cache.semantic.take() else {
+        return Err("the configuration has no `cache.semantic`".into());
+    };
+    // Nothing but the upstreams is needed, and another process may be using the rest.
+    config.routes.clear();
+    config.cache = CacheConfig::default();
+    let tls = crate::server::upstream_tls(&config)?;
+    let snapshot = Snapshot::new(config, tls.as_ref(), Vec::new(), None)?;
+    let wanted = CacheConfig { semantic: Some(semantic), ..CacheConfig::default() };
+    let embedder = UpstreamEmbedder::of(&wanted, &snapshot.backends)
+        .ok_or_else(|| "its upstream does not exist".to_owned())?;
+    let mut vectors = Vec::with_capacity(texts.len());
+    for batch in texts.chunks(BATCH) {
+        let embedded = embedder.embed(batch.to_vec()).await?;
+        vectors.extend(embedded.into_iter().map(|one| one.vector));
+    }
+    if vectors.len() == texts.len() { Ok(vectors) } else { Err("vectors are missing".into()) }
 }

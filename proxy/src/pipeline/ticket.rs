@@ -19,6 +19,7 @@ use crate::cache::{Cache, now};
 use crate::request::endpoint::Endpoint;
 use crate::telemetry::names;
 use crate::upstream::Pool;
+use crate::upstream::digests::HURRIED;
 
 /// A request that asks an upstream for an answer which may be kept.
 #[derive(Debug)]
@@ -133,7 +134,7 @@ impl Ticket {
             if let Some(leader) = &self.leader {
                 leader.seal();
             }
-            let weights = backend.digests.of(&backend.origin, &self.pool, &model).await?;
+            let weights = backend.digests.of(&backend.origin, &self.pool, &model, HURRIED).await?;
             let generation = self.cache.generation(&self.owner, &model).await;
             (self.scope_for(&model, &weights), generation)
         };

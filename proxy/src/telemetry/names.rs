@@ -105,6 +105,9 @@ pub const TOKEN_COUNTS: [f64; 12] = [
     4_194_304.0,
 ];
 
+/// Bucket bounds of histograms of cosines.
+pub const SIMILARITIES: [f64; 10] = [0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.99, 1.0];
+
 /// Registers every help text.
 pub fn describe() {
     describe_counter!(REQUESTS, "Answered requests.");

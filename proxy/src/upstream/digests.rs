@@ -17,8 +17,8 @@ use crate::ollama::Tags;
 
 /// Digests older than this are read anew before one is relied on.
 const MAX_AGE: Duration = Duration::from_secs(2);
-/// How long a request waits for that; then what was known before counts.
-const MAX_WAIT: Duration = Duration::from_millis(250);
+/// How long a client's request waits for that; then what was known before counts.
+pub const HURRIED: Duration = Duration::from_millis(250);
 
 /// The digests of one upstream.
 #[derive(Debug, Default)]
@@ -37,15 +37,21 @@ struct Known {
 
 impl Digests {
     /// What tells `model` at `origin` from others of its name: its digest at an Ollama, the server
-    /// itself elsewhere. `None` while it is not known.
-    pub async fn of(&self, origin: &Origin, pool: &Arc<Pool>, model: &str) -> Option<String> {
+    /// itself elsewhere. `None` while it is not known, for which `wait` is the longest wait.
+    pub async fn of(
+        &self,
+        origin: &Origin,
+        pool: &Arc<Pool>,
+        model: &str,
+        wait: Duration,
+    ) -> Option<String> {
         if origin.config.kind != UpstreamKind::Ollama {
             return Some(format!("{}{}", origin.config.origin, origin.config.base_path));
         }
         self.wanted.store(true, Ordering::Relaxed);
         if !self.is_young() {
             // Late, it goes on with what is known.
-            let _ = timeout(MAX_WAIT, self.refresh(origin, pool)).await;
+            let _ = timeout(wait, self.refresh(origin, pool)).await;
         }
         let by_name = self.known.lock().by_name.clone()?;
         let tagged = || by_name.get(&format!("{model}:latest"));

@@ -150,3 +150,25 @@ test("an abort stops the upstream", async () => {
   }
   assert.equal(await aborted(), before + 1);
 });
+
+test("an answer from the cache is what it was, whole and streamed", async () => {
+  const ask = (stream) =>
+    client()
+      .chat.completions.create({
+        model: MODEL,
+        messages: [{ role: "user", content: "from the cache, in Node" }],
+        temperature: 0,
+        stream,
+      })
+      .withResponse();
+  const first = await ask(false);
+  const again = await ask(false);
+  assert.equal(first.response.headers.get("x-cache"), "miss");
+  assert.equal(again.response.headers.get("x-cache"), "hit-l1");
+  const settled = ({ id, created, ...rest }) => rest;
+  assert.deepEqual(settled(again.data), settled(first.data));
+  const streamed = await ask(true);
+  assert.equal(streamed.response.headers.get("x-cache"), "hit-l1");
+  const chunks = await collect(streamed.data);
+  assert.equal(chunks.map((chunk) => chunk.choices[0].delta.content ?? "").join(""), TEXT);
+});

@@ -11,6 +11,7 @@ import unittest
 import urllib.request
 
 import openai
+from openai.lib.streaming.chat import ChatCompletionStreamState
 from pydantic import BaseModel
 
 GATEWAY = os.environ["GATEWAY"]
@@ -46,6 +47,77 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
+
+
+class Cached(unittest.TestCase):
+    """An answer from the cache is what it was, but for its id and its time."""
+
+    def ask(self, text, **more):
+        messages = [{"role": "user", "content": text}]
+        return client().chat.completions.with_raw_response.create(
+            model=MODEL, messages=messages, temperature=0, **more
+        )
+
+    def twice(self, text, **more):
+        answers = [self.ask(text, **more) for _ in range(2)]
+        self.assertEqual([one.headers["x-cache"] for one in answers], ["miss", "hit-l1"])
+        return [one.parse() for one in answers]
+
+    def settled(self, answer):
+        return answer.model_dump(exclude={"id", "created"})
+
+    def test_whole(self):
+        for text, more in CASES:
+            with self.subTest(text):
+                first, again = self.twice(f"whole {text}", **more)
+                self.assertNotEqual(first.id, again.id)
+                self.assertEqual(self.settled(first), self.settled(again))
+
+    def test_streamed(self):
+        for text, more in CASES:
+            for options in ({}, {"stream_options": {"include_usage": True}}):
+                with self.subTest(text, options=options):
+                    named = f"streamed {text} {bool(options)}"
+                    both = self.twice(named, stream=True, **options, **more)
+                    first, again = (self.gathered(list(stream)) for stream in both)
+                    self.assertEqual(first, again)
+
+    def test_the_other_form(self):
+        for text, more in CASES:
+            with self.subTest(text):
+                whole = self.ask(f"both {text}", **more).parse()
+                streamed = self.ask(f"both {text}", stream=True, **more)
+                self.assertEqual(streamed.headers["x-cache"], "hit-l1")
+                gathered = self.gathered(list(streamed.parse()))
+                message = whole.choices[0].message
+                held = gathered["choices"][0]["message"]
+                self.assertEqual(held["content"] or "", message.content or "")
+                calls = [call.function.arguments for call in message.tool_calls or []]
+                replayed = [call["function"]["arguments"] for call in held["tool_calls"] or []]
+                self.assertEqual(replayed, calls)
+
+    def gathered(self, chunks):
+        """What the SDK's own helper makes of a stream."""
+        self.assertEqual(len({chunk.id for chunk in chunks}), 1)
+        state = ChatCompletionStreamState()
+        for chunk in chunks:
+            state.handle_chunk(chunk)
+        answer = state.get_final_completion().model_dump()
+        return {name: answer[name] for name in ("choices", "usage", "model")}
+
+    def test_embeddings(self):
+        raw = client().embeddings.with_raw_response
+        answers = [raw.create(model="all-minilm", input="cached?") for _ in range(2)]
+        self.assertEqual([one.headers["x-cache"] for one in answers], ["miss", "hit-l1"])
+        first, again = (one.parse().data[0].embedding for one in answers)
+        self.assertEqual(first, again)
+
+
+CASES = [
+    ("text", {}),
+    ("reasoning", {"reasoning_effort": "high"}),
+    ("tools", {"tools": [TOOL]}),
+]
 
 
 class Chat(unittest.TestCase):

@@ -108,6 +108,30 @@ async fn a_wrong_hit_is_not_given_again() {
 }
 
 #[tokio::test]
+async fn an_operator_measures_an_embedder() {
+    let host = simulator(Settings::default()).await;
+    let gateway = gateway(&host, None, "");
+    let pairs = gateway.dir().join("pairs.jsonl");
+    let pair = |a: &str, b: &str, label: u8| {
+        format!("{{\"cat\":\"x\",\"a\":\"{a}\",\"b\":\"{b}\",\"label\":{label}}}\n")
+    };
+    let other = "Who invented the petrol engine?";
+    std::fs::write(&pairs, pair(STORED, ASKED, 1) + &pair(STORED, other, 0)).expect("written");
+    let run = std::process::Command::new(BIN)
+        .args(["cache", "eval"])
+        .arg(&pairs)
+        .arg("--config")
+        .arg(gateway.config_path())
+        .output()
+        .expect("ran");
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert!(text.contains("by words (cache.lexical)\nrecall     0.000"), "{text}");
+    let row = "0.80 | embedding and guard (cache.semantic) | 1.000";
+    assert!(text.contains(row), "{text}");
+}
+
+#[tokio::test]
 async fn without_its_embedder_the_gateway_serves_as_before() {
     let host = simulator(Settings::default()).await;
     let embedder = simulator(Settings { models: Vec::new(), ..Settings::default() }).await;
