@@ -117,12 +117,13 @@ async fn an_operator_measures_an_embedder() {
     };
     let other = "Who invented the petrol engine?";
     std::fs::write(&pairs, pair(STORED, ASKED, 1) + &pair(STORED, other, 0)).expect("written");
-    let run = std::process::Command::new(BIN)
+    let run = tokio::process::Command::new(BIN)
         .args(["cache", "eval"])
         .arg(&pairs)
         .arg("--config")
         .arg(gateway.config_path())
         .output()
+        .await
         .expect("ran");
     let text = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
