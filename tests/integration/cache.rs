@@ -6,6 +6,8 @@ mod exact;
 mod flights;
 // What the caller and the operator can say.
 mod controls;
+// What plugins decide.
+mod plugins;
 // A real Redis: shared, stopped, killed, full, with garbage in it.
 mod redis;
 // A hit is what a miss was.
