@@ -118,9 +118,11 @@ impl Cache {
         let semantic = match (&config.semantic, embedder) {
             (Some(wanted), Some(embedder)) => {
                 let known = previous.and_then(|known| known.semantic.as_ref());
-                let name = embedder.name();
-                Some(match known.filter(|known| known.is(wanted, &name)) {
-                    Some(known) => Arc::clone(known),
+                Some(match known.filter(|known| known.holds(wanted)) {
+                    Some(known) => {
+                        known.embed_by(embedder)?;
+                        Arc::clone(known)
+                    }
                     None => Arc::new(Semantic::new(wanted, embedder, now())?),
                 })
             }
@@ -194,11 +196,11 @@ impl Cache {
 
     /// Keeps `entry`, without anybody waiting for it.
     pub fn put(self: &Arc<Self>, entry: Arc<Entry>, scope: Scope, embedding: Option<Embedding>) {
-        if let Some(text) = &entry.facts.question {
-            self.similar.remember(scope, text, entry.key);
-        }
         if let Store::Memory(memory) = &*self.store {
-            memory.put(Arc::clone(&entry));
+            if !memory.put(Arc::clone(&entry)) {
+                return;
+            }
+            self.remember_words(&entry, scope);
             if self.semantic.is_none() || entry.facts.question.is_none() {
                 return;
             }
@@ -208,19 +210,31 @@ impl Cache {
         };
         let cache = Arc::clone(self);
         tokio::spawn(async move {
-            cache.write(&entry, scope, embedding).await;
+            if let Store::Redis(redis) = &*cache.store {
+                let ttl = Duration::from_secs(entry.facts.ttl);
+                if redis.put(&entry, ttl).await.is_err() {
+                    return failed_write("redis");
+                }
+                cache.remember_words(&entry, scope);
+            }
+            // An embedder that is slow is not to keep answers from being written.
             drop(permit);
+            cache.remember_meaning(&entry, scope, embedding).await;
         });
     }
 
-    /// What of keeping `entry` takes time.
-    async fn write(&self, entry: &Entry, scope: Scope, embedding: Option<Embedding>) {
-        if let Store::Redis(redis) = &*self.store {
-            let ttl = Duration::from_secs(entry.facts.ttl);
-            if redis.put(entry, ttl).await.is_err() {
-                return failed_write("redis");
-            }
+    fn remember_words(&self, entry: &Entry, scope: Scope) {
+        if let Some(text) = &entry.facts.question {
+            self.similar.remember(scope, text, entry.key);
         }
+    }
+
+    async fn remember_meaning(
+        &self,
+        entry: &Arc<Entry>,
+        scope: Scope,
+        embedding: Option<Embedding>,
+    ) {
         let Some(text) = &entry.facts.question else { return };
         let embedding = match (&self.semantic, embedding) {
             (None, _) => None,
@@ -231,10 +245,21 @@ impl Cache {
                 Err(reason) => return failed_write(reason),
             },
         };
+        // It may have been dropped meanwhile.
+        if !self.still_has(entry).await {
+            return;
+        }
         if let (Some(semantic), Some(embedding)) = (&self.semantic, &embedding) {
             semantic.remember(scope, entry, embedding);
         }
         self.announce(News::Put(entry.key, embedding)).await;
+    }
+
+    async fn still_has(&self, entry: &Arc<Entry>) -> bool {
+        match &*self.store {
+            Store::Memory(memory) => memory.has(entry),
+            Store::Redis(redis) => redis.find(&entry.key).await.is_ok_and(|found| found.is_some()),
+        }
     }
 
     async fn announce(&self, news: News) {
@@ -254,10 +279,13 @@ impl Cache {
         }
         // One that does not answer is asked again the next time.
         let Ok(all) = redis.news().await else { return };
-        for news in all {
+        for (id, news) in all {
             match news {
-                News::Put(key, embedding) => {
-                    let Ok(Some(entry)) = redis.find(&key).await else { continue };
+                None => {}
+                Some(News::Put(key, embedding)) => {
+                    let Ok(found) = redis.find(&key).await else { return };
+                    redis.heard(&id);
+                    let Some(entry) = found else { continue };
                     let scope = blake3::Hash::from_hex(&entry.facts.scope);
                     let (Ok(scope), Some(text)) = (scope, &entry.facts.question) else { continue };
                     self.similar.remember(*scope.as_bytes(), text, key);
@@ -265,7 +293,7 @@ impl Cache {
                         semantic.remember(*scope.as_bytes(), &entry, embedding);
                     }
                 }
-                News::Wrong { key, asked, similarity } => {
+                Some(News::Wrong { key, asked, similarity }) => {
                     self.similar.blame_for(key, &asked, similarity);
                     if let Some(semantic) = &self.semantic {
                         semantic.raise(key, similarity);
@@ -273,14 +301,14 @@ impl Cache {
                     self.unlearn(&key);
                 }
             }
+            redis.heard(&id);
         }
     }
 
-    fn unlearn(&self, key: &Key) {
+    /// Forgets the question under `key`; whether it was known by its meaning.
+    fn unlearn(&self, key: &Key) -> bool {
         self.similar.forget(key);
-        if let Some(semantic) = &self.semantic {
-            semantic.forget(key);
-        }
+        self.semantic.as_ref().is_some_and(|semantic| semantic.forget(key))
     }
 
     /// Drops the answer under `key`; whether there was one.
@@ -288,9 +316,9 @@ impl Cache {
     /// # Errors
     /// When Redis gave no answer in time.
     pub async fn delete(&self, key: &Key) -> Result<bool, Unavailable> {
-        self.unlearn(key);
+        let known = self.unlearn(key);
         match &*self.store {
-            Store::Memory(memory) => Ok(memory.delete(key)),
+            Store::Memory(memory) => Ok(memory.delete(key) || known),
             Store::Redis(redis) => redis.delete(key).await,
         }
     }

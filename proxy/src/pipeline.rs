@@ -13,6 +13,7 @@ pub mod cache;
 pub mod ctx;
 pub mod embedder;
 pub mod feedback;
+pub mod follow;
 pub mod local;
 pub mod obtain;
 pub mod plugins;
@@ -137,6 +138,7 @@ impl Pipeline {
         let reusable = match ended {
             Ok(()) => true,
             Err(Stop::Refused(error)) => {
+                ctx.ticket = None;
                 tracing::debug!(id = %ctx.id, error = %error, "refused");
                 ctx.detail.get_or_insert_with(|| error.message.to_string());
                 let (mut head, body) = downstream::error(&error, ctx.dialect);
@@ -162,6 +164,11 @@ impl Pipeline {
                 false
             }
         };
+        // Whoever follows it is not to wait for the rest.
+        ctx.ticket = None;
+        if let Some(cached) = &ctx.cached {
+            self.registry.cache_lookup(cached.outcome, cached.reason);
+        }
         ctx.record(|record| {
             self.registry.record(record);
             self.shared.log.write(record);

@@ -42,6 +42,12 @@ pub(crate) struct Plan {
     /// The model asked for.
     #[arg(long, default_value = "m")]
     model: String,
+    /// The temperature asked for.
+    #[arg(long, default_value_t = 0.7)]
+    temperature: f64,
+    /// Another prompt in each request.
+    #[arg(long)]
+    distinct: bool,
     /// Hang up each stream after its first event.
     #[arg(long)]
     abort: bool,
@@ -118,10 +124,10 @@ fn request(plan: &Plan) -> Vec<u8> {
         more += &format!("\"pace\":{pace},");
     }
     let frame = r#"{"messages":[{"role":"user","content":""}],"temperature":0.7,"model":"m"}"#;
-    let model = &plan.model;
+    let (model, temperature) = (&plan.model, plan.temperature);
     let text = "x".repeat(plan.size.saturating_sub(frame.len() + more.len()));
     let body = format!(
-        r#"{{{more}"messages":[{{"role":"user","content":"{text}"}}],"temperature":0.7,"model":"{model}"}}"#
+        r#"{{{more}"messages":[{{"role":"user","content":"{text}"}}],"temperature":{temperature},"model":"{model}"}}"#
     );
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n\
@@ -134,7 +140,7 @@ fn request(plan: &Plan) -> Vec<u8> {
 
 async fn connection(
     plan: Plan,
-    request: Arc<Vec<u8>>,
+    mut request: Arc<Vec<u8>>,
     number: usize,
     start: Instant,
     until: Instant,
@@ -147,12 +153,18 @@ async fn connection(
         let first = plan.rate.map_or(0.0, |rate| number as f64 / rate);
         step.map(|step| start + Duration::from_secs_f64(first + step.as_secs_f64() * round as f64))
     };
-    let mut round = 0;
+    let prompt = memmem::find(&request, b"xxxxxxxxxxxxxxxxxxxxxxxx").filter(|_| plan.distinct);
+    let mut round: u64 = 0;
     while Instant::now() < until && share.is_none_or(|share| round < share) {
         // An exchange that is late counts from when it was due, not from when it was sent.
         let due = offset(round);
         if let Some(due) = due {
             sleep_until(due).await;
+        }
+        if let Some(at) = prompt {
+            // The next run asks other things.
+            let text = format!("{:08x}{number:06x}{round:010x}", std::process::id());
+            Arc::make_mut(&mut request)[at..at + 24].copy_from_slice(text.as_bytes());
         }
         round += 1;
         let since = due.unwrap_or_else(Instant::now);

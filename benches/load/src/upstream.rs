@@ -47,6 +47,8 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
         let request = &unread[..unread.len().min(head + length)];
         if request.starts_with(b"GET /v1/models") {
             stream.write_all(&models()).await?;
+        } else if request.starts_with(b"GET /api/tags") {
+            stream.write_all(&tags()).await?;
         } else if request.starts_with(b"GET") {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 19\r\n\r\n{\"version\":\"0.12.3\"}").await?;
         } else if memmem::find(request, b"\"stream\":true").is_some() {
@@ -116,7 +118,16 @@ fn whole_answer() -> Vec<u8> {
 }
 
 fn models() -> Vec<u8> {
-    let body = r#"{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"library"}]}"#;
+    json(
+        r#"{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"library"}]}"#,
+    )
+}
+
+fn tags() -> Vec<u8> {
+    json(r#"{"models":[{"name":"m:latest","model":"m:latest","digest":"0123456789abcdef"}]}"#)
+}
+
+fn json(body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

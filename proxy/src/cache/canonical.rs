@@ -26,8 +26,8 @@ const DROPPED: [&str; 8] = [
 ];
 
 /// Members that are dropped where they have the value they would have anyway.
-const DEFAULTS: [(&str, &str); 3] =
-    [("frequency_penalty", "0"), ("n", "1"), ("presence_penalty", "0")];
+/// A penalty of zero is none of them: a model may have another of its own.
+const DEFAULTS: [(&str, &str); 1] = [("n", "1")];
 
 /// A canonical request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,18 +5,22 @@
 //! read it from there. When the leader has nothing to give, each follower is told so and may lead.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::entry::{Entry, Shape};
 use super::key::Key;
 
-/// The most of one answer that is kept for those who come later, in bytes.
+/// The most of one answer that is kept for those who come later, in bytes; beyond it, it is kept only
+/// for those who follow already.
 const MAX_HELD: usize = 8 << 20;
+/// The most that is kept for these.
+const MAX_FOLLOWED: usize = 64 << 20;
 /// The most of all answers that is kept for those who come later, in bytes; beyond it, answers that
 /// nobody follows are let go.
 const MAX_HELD_BY_ALL: usize = 256 << 20;
@@ -41,11 +45,11 @@ impl<M> Default for Flights<M> {
 struct Flight<M> {
     shape: Shape,
     state: Mutex<State<M>>,
-    /// Counts what has happened.
-    news: watch::Sender<u64>,
+    /// Something has happened.
+    news: Notify,
     followers: AtomicUsize,
-    /// Counts followers that came or left.
-    crowd: watch::Sender<()>,
+    /// A follower came or left.
+    crowd: Notify,
 }
 
 #[derive(Debug)]
@@ -94,15 +98,15 @@ impl<M: Clone> Flights<M> {
         if open.len() >= MAX_FLIGHTS {
             return Role::Alone;
         }
-        let flight = Arc::new(Flight {
-            shape,
-            state: Mutex::new(State { origin: None, parts: Vec::new(), bytes: 0, end: None }),
-            news: watch::Sender::new(0),
-            followers: AtomicUsize::new(0),
-            crowd: watch::Sender::new(()),
-        });
+        let flight = Flight::new(shape);
         open.insert(key, Arc::clone(&flight));
         Role::Leader(Leader { flights: Arc::clone(self), key, flight, ended: false })
+    }
+
+    /// A flight that nobody can join.
+    #[must_use]
+    pub fn solo(self: &Arc<Self>, key: Key, shape: Shape) -> Leader<M> {
+        Leader { flights: Arc::clone(self), key, flight: Flight::new(shape), ended: false }
     }
 
     /// Flights at this time.
@@ -148,12 +152,16 @@ impl<M> Leader<M> {
         let mut state = self.flight.state.lock();
         state.bytes += part.len();
         let all = self.flights.held.fetch_add(part.len(), Ordering::AcqRel);
-        let full = all > MAX_HELD_BY_ALL && !self.is_followed();
-        if state.bytes > MAX_HELD || full {
-            drop(state);
-            return self.close(End::Cut("the answer is too large to be shared".into()));
-        }
+        let bytes = state.bytes;
         state.parts.push(part);
+        if bytes > MAX_HELD || all > MAX_HELD_BY_ALL {
+            drop(state);
+            self.seal();
+            if bytes > MAX_FOLLOWED || !self.is_followed() {
+                return self.close(End::Nothing);
+            }
+            return self.flight.tell();
+        }
         drop(state);
         self.flight.tell();
     }
@@ -226,10 +234,14 @@ impl<M> Leader<M> {
     }
 
     async fn until(&self, followed: bool) {
-        let mut crowd = self.flight.crowd.subscribe();
-        while self.is_followed() != followed {
-            // The sender lives as long as the flight, and that as long as this.
-            let _ = crowd.changed().await;
+        loop {
+            let mut changed = pin!(self.flight.crowd.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if self.is_followed() == followed {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -249,8 +261,18 @@ impl<M> Drop for Leader<M> {
 }
 
 impl<M> Flight<M> {
+    fn new(shape: Shape) -> Arc<Self> {
+        Arc::new(Self {
+            shape,
+            state: Mutex::new(State { origin: None, parts: Vec::new(), bytes: 0, end: None }),
+            news: Notify::new(),
+            followers: AtomicUsize::new(0),
+            crowd: Notify::new(),
+        })
+    }
+
     fn tell(&self) {
-        self.news.send_modify(|count| *count = count.wrapping_add(1));
+        self.news.notify_waiters();
     }
 }
 
@@ -258,7 +280,6 @@ impl<M> Flight<M> {
 #[derive(Debug)]
 pub struct Follower<M> {
     flight: Arc<Flight<M>>,
-    news: watch::Receiver<u64>,
     at: usize,
 }
 
@@ -274,9 +295,8 @@ pub enum News {
 impl<M> Follower<M> {
     fn new(flight: Arc<Flight<M>>) -> Self {
         flight.followers.fetch_add(1, Ordering::AcqRel);
-        flight.crowd.send_replace(());
-        let news = flight.news.subscribe();
-        Self { flight, news, at: 0 }
+        flight.crowd.notify_waiters();
+        Self { flight, at: 0 }
     }
 
     /// The form in which the leader gets its answer.
@@ -288,7 +308,9 @@ impl<M> Follower<M> {
     /// What comes next of the leader's stream, or its end.
     pub async fn next(&mut self) -> News {
         loop {
-            self.news.mark_unchanged();
+            let mut changed = pin!(self.flight.news.notified());
+            // From here on nothing is missed.
+            changed.as_mut().enable();
             {
                 let state = self.flight.state.lock();
                 if let Some(parts) = state.parts.get(self.at..).filter(|parts| !parts.is_empty()) {
@@ -299,8 +321,7 @@ impl<M> Follower<M> {
                     return News::End(end.clone());
                 }
             }
-            // The sender lives as long as the flight, and that as long as this.
-            let _ = self.news.changed().await;
+            changed.await;
         }
     }
 
@@ -326,7 +347,7 @@ impl<M: Clone> Follower<M> {
 impl<M> Drop for Follower<M> {
     fn drop(&mut self) {
         self.flight.followers.fetch_sub(1, Ordering::AcqRel);
-        self.flight.crowd.send_replace(());
+        self.flight.crowd.notify_waiters();
     }
 }
 

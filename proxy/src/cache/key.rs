@@ -61,6 +61,8 @@ pub struct Within<'a> {
     pub weights: &'a str,
     /// The plugins the request and the answer pass.
     pub chain: &'a [u8; 32],
+    /// The client's headers that its upstream may go by.
+    pub headers: &'a [u8; 32],
     /// What a plugin keeps apart.
     pub extra: Option<&'a str>,
 }
@@ -76,6 +78,7 @@ impl Within<'_> {
         part(&mut hasher, Some(self.model.as_bytes()));
         part(&mut hasher, Some(self.weights.as_bytes()));
         part(&mut hasher, Some(self.chain));
+        part(&mut hasher, Some(self.headers));
         part(&mut hasher, self.extra.map(str::as_bytes));
         part(&mut hasher, Some(&request.frame));
         *hasher.finalize().as_bytes()
@@ -106,6 +109,7 @@ mod tests {
         model: "m",
         weights: "sha256:1",
         chain: &[0; 32],
+        headers: &[0; 32],
         extra: None,
     };
 
@@ -121,6 +125,7 @@ mod tests {
             Within { weights: "sha256:2", ..WITHIN },
             Within { model: "msha", weights: "256:1", ..WITHIN },
             Within { chain: &[1; 32], ..WITHIN },
+            Within { headers: &[1; 32], ..WITHIN },
             Within { extra: Some(""), ..WITHIN },
         ];
         let mut scopes: Vec<Scope> = others.iter().map(|one| one.scope(&request)).collect();

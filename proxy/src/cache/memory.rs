@@ -83,22 +83,28 @@ impl Memory {
         None
     }
 
-    /// Keeps `entry`, unless what it belongs to was dropped since it was asked for.
-    pub fn put(&self, entry: Arc<Entry>) {
+    /// Keeps `entry`, unless what it belongs to was dropped since it was asked for; whether it did.
+    pub fn put(&self, entry: Arc<Entry>) -> bool {
         let facts = &entry.facts;
-        if self.generation(&facts.owner, &facts.model) == facts.generation {
+        // Held until it is in, so that what is dropped in between does not stay.
+        let generations = self.generations.lock();
+        let current = current(&generations, &facts.owner, &facts.model) == facts.generation;
+        if current {
             self.entries.insert(entry.key, entry);
         }
+        current
+    }
+
+    /// Whether this very answer is still kept.
+    #[must_use]
+    pub fn has(&self, entry: &Arc<Entry>) -> bool {
+        self.entries.peek(&entry.key).is_some_and(|kept| Arc::ptr_eq(&kept, entry))
     }
 
     /// The generation that answers of `owner` by `model` belong to now.
     #[must_use]
     pub fn generation(&self, owner: &str, model: &str) -> Generation {
-        let generations = self.generations.lock();
-        if generations.is_empty() {
-            return [0; 3];
-        }
-        Selection::of(owner, model).map(|one| generations.get(&one).copied().unwrap_or(0))
+        current(&self.generations.lock(), owner, model)
     }
 
     /// Drops the answer under `key`; whether there was one.
@@ -108,7 +114,8 @@ impl Memory {
 
     /// Drops what `selection` says, and what of it is on its way; gives how many there were.
     pub fn forget(&self, selection: &Selection) -> usize {
-        *self.generations.lock().entry(selection.clone()).or_default() += 1;
+        let mut generations = self.generations.lock();
+        *generations.entry(selection.clone()).or_default() += 1;
         let before = self.entries.len();
         self.entries.retain(|_, entry| !selection.has(&entry.facts));
         before.saturating_sub(self.entries.len())
@@ -144,6 +151,13 @@ impl Memory {
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }
+}
+
+fn current(generations: &HashMap<Selection, u64>, owner: &str, model: &str) -> Generation {
+    if generations.is_empty() {
+        return [0; 3];
+    }
+    Selection::of(owner, model).map(|one| generations.get(&one).copied().unwrap_or(0))
 }
 
 #[cfg(test)]

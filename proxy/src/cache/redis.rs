@@ -124,7 +124,7 @@ impl Redis {
     pub async fn generation(&self, owner: &str, model: &str) -> Result<Generation, Unavailable> {
         let command = generations(owner, model);
         let numbers: [Option<u64>; 3] =
-            self.ask(UNHURRIED, async |link| command.query_async(link).await).await?;
+            self.ask(RESPONSE, async |link| command.query_async(link).await).await?;
         Ok(numbers.map(Option::unwrap_or_default))
     }
 
@@ -204,20 +204,22 @@ impl Redis {
         self.ask(UNHURRIED, async |link| command.query_async(link).await).await
     }
 
-    /// What other replicas told since this was last called.
+    /// What other replicas told after what was [`Redis::heard`], each with its place.
     ///
     /// # Errors
     /// When Redis gave no answer in time.
-    pub async fn news(&self) -> Result<Vec<News>, Unavailable> {
+    pub async fn news(&self) -> Result<Vec<(String, Option<News>)>, Unavailable> {
         let command = replicas::next(&self.heard.lock());
         let read: Option<StreamReadReply> =
             self.ask(UNHURRIED, async |link| command.query_async(link).await).await?;
         let told = read.into_iter().flat_map(|read| read.keys).flat_map(|key| key.ids);
-        let told: Vec<StreamId> = told.collect();
-        if let Some(last) = told.last() {
-            self.heard.lock().clone_from(&last.id);
-        }
-        Ok(told.iter().filter_map(|one| replicas::read(one, &self.instance)).collect())
+        let read = |one: StreamId| (one.id.clone(), replicas::read(&one, &self.instance));
+        Ok(told.map(read).collect())
+    }
+
+    /// Notes that what was told up to `id` was taken in.
+    pub fn heard(&self, id: &str) {
+        id.clone_into(&mut self.heard.lock());
     }
 
     async fn ask<T>(

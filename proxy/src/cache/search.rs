@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::entry::Entry;
 use super::key::{Key, Scope};
+use super::lexical::Question;
 use super::semantic::{Embedding, Semantic};
 use super::similar::Reason;
 use super::{Cache, Store, now};
@@ -60,6 +61,10 @@ impl Cache {
             }
             (Err(_), Some(semantic), Some(config)) => {
                 let deadline = Some(config.deadline);
+                // A text that could not be found is not worth an embedding.
+                if let Err(unfit) = Question::analyse(question.text) {
+                    return Similarity { found: Err(unfit.as_str()), embedding: None };
+                }
                 match semantic.embed(question.text, deadline).await {
                     Ok(embedding) => {
                         let least = question
@@ -105,7 +110,7 @@ impl Cache {
             let looked = self.get(&near.key, question.owner, question.model).await;
             let entry = match looked.entry {
                 Some(entry) => Some(entry),
-                None => self.from_disk(semantic, question, &near.key).await,
+                None => self.on_disk(semantic, question, &near.key).await,
             };
             if let Some(entry) = entry {
                 self.similar.given(question.key, near.key, near.similarity);
@@ -120,24 +125,19 @@ impl Cache {
     }
 
     /// An answer that lies on disk only, as after a restart.
-    async fn from_disk(
+    async fn on_disk(
         &self,
         semantic: &Semantic,
         question: &Asking<'_>,
         key: &Key,
     ) -> Option<Arc<Entry>> {
+        // What Redis does not have was dropped, whatever lies here.
+        let Store::Memory(memory) = &*self.store else { return None };
         let mut entry = semantic.read(key).await.filter(|entry| entry.is_fresh(now()))?;
-        let generation = self.generation(question.owner, question.model).await?;
-        match &*self.store {
-            // What was dropped is gone from disk too, and generations begin anew with the process.
-            Store::Memory(_) => entry.facts.generation = generation,
-            Store::Redis(_) if entry.facts.generation != generation => return None,
-            Store::Redis(_) => {}
-        }
+        // What was dropped is gone from disk too, and generations begin anew with the process.
+        entry.facts.generation = memory.generation(question.owner, question.model);
         let entry = Arc::new(entry);
-        if let Store::Memory(memory) = &*self.store {
-            memory.put(Arc::clone(&entry));
-        }
+        memory.put(Arc::clone(&entry));
         Some(entry)
     }
 }

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -56,8 +57,6 @@ pub struct Embedding {
 /// Makes embeddings.
 #[async_trait]
 pub trait Embedder: Send + Sync {
-    /// What it is called, to tell configurations apart.
-    fn name(&self) -> String;
     /// The embeddings of `texts`, in their order.
     async fn embed(&self, texts: Vec<String>) -> Result<Vec<Embedding>, String>;
 }
@@ -86,8 +85,7 @@ pub struct Near {
 #[derive(Debug)]
 pub struct Semantic {
     config: SemanticConfig,
-    name: String,
-    batches: Batches,
+    batches: ArcSwap<Batches>,
     rows: Mutex<Rows<Key>>,
     known: Mutex<HashMap<Key, Known>>,
     /// Cosines at which answers were given wrongly, by their keys; outlives the answers.
@@ -108,11 +106,9 @@ impl Semantic {
         embedder: Arc<dyn Embedder>,
         now: u64,
     ) -> Result<Self, String> {
-        let name = embedder.name();
         let mut semantic = Self {
             config: config.clone(),
-            name,
-            batches: Batches::new(embedder)?,
+            batches: ArcSwap::from_pointee(Batches::new(embedder)?),
             rows: Mutex::new(Rows::new(config.entries)),
             known: Mutex::default(),
             wrong: Mutex::default(),
@@ -139,12 +135,22 @@ impl Semantic {
         Ok(semantic)
     }
 
-    /// Whether it holds what `config` wants held, embedded by one called `name`. Bounds of what lies
-    /// on disk stay as they were when it was opened.
+    /// Whether it holds what `config` wants held. Bounds of what lies on disk stay as they were when it
+    /// was opened.
     #[must_use]
-    pub fn is(&self, config: &SemanticConfig, name: &str) -> bool {
+    pub fn holds(&self, config: &SemanticConfig) -> bool {
         let same_bounds = self.config.path.is_some() || self.config.entries == config.entries;
-        self.name == name && self.config.path == config.path && same_bounds
+        self.config.path == config.path && same_bounds
+    }
+
+    /// Has another embedder make embeddings from now on. Those of the one before are kept, and not
+    /// compared with its.
+    ///
+    /// # Errors
+    /// In words, when no thread could be started.
+    pub fn embed_by(&self, embedder: Arc<dyn Embedder>) -> Result<(), String> {
+        self.batches.store(Arc::new(Batches::new(embedder)?));
+        Ok(())
     }
 
     /// The embedding of `text`, if it comes in time.
@@ -154,7 +160,8 @@ impl Semantic {
     pub async fn embed(&self, text: &str, deadline: Option<Duration>) -> Result<Embedding, Reason> {
         let since = Instant::now();
         let embedding =
-            timeout(deadline.unwrap_or(UNHURRIED), self.batches.embed(text.to_owned())).await;
+            timeout(deadline.unwrap_or(UNHURRIED), self.batches.load_full().embed(text.to_owned()))
+                .await;
         metrics::histogram!(names::CACHE_EMBED_SECONDS).record(since.elapsed().as_secs_f64());
         embedding.unwrap_or(Err("embedder_slow"))
     }
@@ -222,6 +229,10 @@ impl Semantic {
         let mut all = self.known.lock();
         if let Some(evicted) = evicted {
             all.remove(&evicted);
+            // What is not known any more could not be dropped any more.
+            if let Some(disk) = &self.disk {
+                disk.delete([evicted]);
+            }
         }
         all.insert(key, known);
         true
@@ -233,13 +244,14 @@ impl Semantic {
         Entry::decode(*key, &bytes).ok()
     }
 
-    /// Forgets the question under `key`, on disk too.
-    pub fn forget(&self, key: &Key) {
-        self.rows.lock().remove(key);
+    /// Forgets the question under `key`, on disk too; whether it was known.
+    pub fn forget(&self, key: &Key) -> bool {
+        let known = self.rows.lock().remove(key);
         self.known.lock().remove(key);
         if let Some(disk) = &self.disk {
-            disk.delete(vec![*key]);
+            disk.delete([*key]);
         }
+        known
     }
 
     /// Forgets all of `selection`.

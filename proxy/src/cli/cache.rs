@@ -72,6 +72,7 @@ fn both(a: &str, b: &str) -> Option<(Question, Question)> {
 }
 
 type Cosines = HashMap<(String, String), f64>;
+type Rule<'a> = &'a dyn Fn(&str, &str) -> bool;
 
 /// How like the texts of each pair are to the embedder of `config`.
 fn cosines(config: Config, pairs: &[Pair]) -> Result<Cosines, String> {
@@ -102,7 +103,7 @@ fn write_thresholds(text: &mut String, pairs: &[Pair], cosines: &Cosines) {
         };
         let guarded = |a: &str, b: &str| near(a, b) && passes_guard(a, b);
         let either = |a: &str, b: &str| same_words(a, b) || guarded(a, b);
-        let rules: [(&str, &dyn Fn(&str, &str) -> bool); 3] = [
+        let rules: [(&str, Rule<'_>); 3] = [
             ("embedding alone", &near),
             ("embedding and guard (cache.semantic)", &guarded),
             ("by words, or embedding and guard", &either),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use metrics::{counter, gauge, histogram};
 use pingora_core::protocols::http::ServerSession;
 
@@ -17,16 +17,17 @@ use crate::breaker::State;
 use crate::cache::answer::Form;
 use crate::cache::canonical::canonical;
 use crate::cache::entry::{Entry, Shape};
-use crate::cache::flight::{End, Follower, News, Role};
 use crate::cache::key::Key;
 use crate::cache::now;
 use crate::cache::policy::{self, Asked, Controls, Terms};
 use crate::cache::search::Asking;
 use crate::config::cache::{Keep, Share};
+use crate::config::raw::UpstreamKind;
 use crate::error::{Error, Kind};
 use crate::openai::Usage;
 use crate::request::Request;
 use crate::request::endpoint::Endpoint;
+use crate::request::headers::forwarded;
 use crate::response::downstream::{self, Head};
 use crate::router::{Plan, Target};
 use crate::telemetry::names;
@@ -35,8 +36,23 @@ use crate::upstream::digests::HURRIED;
 /// Where an answer comes from: an upstream, and the model's name there.
 pub type Origin = (Arc<Backend>, Arc<str>);
 
-/// Times that a request may follow others before it asks for itself.
-const MAX_FOLLOWS: usize = 2;
+/// Larger bodies are not compared, in bytes: their parts would take many times their memory.
+const MAX_BODY: usize = 1 << 20;
+/// Headers that say nothing about the answer.
+const NEUTRAL: [&str; 12] = [
+    "accept",
+    "accept-language",
+    "baggage",
+    "cache-control",
+    "content-type",
+    "dnt",
+    "pragma",
+    "priority",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-request-id",
+];
 /// The owner of answers that all share.
 const EVERYBODY: &str = "*";
 
@@ -58,12 +74,6 @@ pub enum Use {
     Give(Cached),
     /// Look for an answer, and keep one, on these terms.
     On(Terms),
-}
-
-/// What came of following another request.
-enum Followed {
-    Answered,
-    Again,
 }
 
 /// What the cache goes by in the request as the client sent it: "regenerate" in a chat window must
@@ -90,7 +100,7 @@ fn form(endpoint: Endpoint) -> Option<Form> {
     }
 }
 
-fn shape(request: &Request) -> Shape {
+pub(super) fn shape(request: &Request) -> Shape {
     if request.streaming { Shape::Stream { usage: request.wants_usage } } else { Shape::Whole }
 }
 
@@ -104,11 +114,13 @@ impl Pipeline {
         ctx: &mut Ctx,
     ) -> Result<Use, Error> {
         let config = snapshot.cache.config();
-        if form(request.endpoint).is_none() || config.policy == Keep::Off {
+        let off = config.policy == Keep::Off && config.pinned.is_empty();
+        if off || form(request.endpoint).is_none() {
             return Ok(Use::Nothing);
         }
         let controls = Controls::read(&session.req_header().headers)?;
-        if let Some(pinned) = pinned(snapshot, request, asked, &controls) {
+        let refused = ctx.cache_policy.mode == Some(policy::Mode::Off) || config.shadow;
+        if let Some(pinned) = pinned(snapshot, request, asked, &controls).filter(|_| !refused) {
             return Ok(Use::Give(pinned));
         }
         match policy::decide(config, asked, &controls, &ctx.cache_policy) {
@@ -184,6 +196,7 @@ impl Pipeline {
         }
         miss(ctx, reason);
         if !ticket.terms.read || ticket.shadow.is_some() {
+            ticket.leader = Some(self.shared.flights.solo(ticket.key, shape(request)));
             return Ok(Some(Outcome::Ask(ticket)));
         }
         self.join(session, snapshot, (request, plan), ticket, ctx).await.map(Some)
@@ -199,9 +212,18 @@ impl Pipeline {
         ctx: &mut Ctx,
     ) -> Result<Option<Box<Ticket>>, Stop> {
         let Some(form) = form(request.endpoint) else { return Ok(None) };
-        let Ok(canonical) = canonical(&request.body) else {
-            bypass(ctx, "unclear");
-            return Ok(None);
+        let doubt = if request.body.len() > MAX_BODY {
+            Some("too_large")
+        } else if ctx.passed.is_doubtful() {
+            Some("plugin_failed")
+        } else if !request.query.is_empty() {
+            // What it means is between the client and the upstream.
+            Some("query")
+        } else {
+            None
+        };
+        let Some(canonical) = canonical(&request.body).ok().filter(|_| doubt.is_none()) else {
+            return unused(ctx, &terms, doubt.unwrap_or("unclear"));
         };
         let Some(target) = first(snapshot, plan) else { return Ok(None) };
         let backend = Arc::clone(&snapshot.backends[target.upstream]);
@@ -210,12 +232,16 @@ impl Pipeline {
             weights = backend.digests.of(&backend.origin, &self.pool, &target.model, HURRIED) => weights,
             () = downstream::client_left(session) => return Err(Stop::Gone),
         };
-        let Some(weights) = weights else {
-            bypass(ctx, "weights");
-            return Ok(None);
-        };
+        let Some(weights) = weights else { return unused(ctx, &terms, "weights") };
         let extra = ctx.cache_policy.scope.take();
-        let chain = snapshot.chain(plan).map_or([0; 32], |chain| chain.fingerprint);
+        let passed = std::mem::take(&mut ctx.passed);
+        let chain = passed.fingerprint(&ctx.caller.0);
+        // They go on to such an upstream, and may say there which model is meant.
+        let headers = if backend.is_ollama() {
+            [0; 32]
+        } else {
+            headers_that_matter(&session.req_header().headers)
+        };
         let mut ticket = Box::new(Ticket {
             cache: Arc::clone(&snapshot.cache),
             pool: Arc::clone(&self.pool),
@@ -223,6 +249,8 @@ impl Pipeline {
             terms,
             canonical,
             chain,
+            headers,
+            passed,
             extra,
             endpoint: request.endpoint,
             form,
@@ -240,82 +268,6 @@ impl Pipeline {
         Ok(Some(ticket))
     }
 
-    /// Follows whoever asks for the same now, or goes ahead.
-    async fn join(
-        &self,
-        session: &mut ServerSession,
-        snapshot: &Snapshot,
-        going: (&Request, &Plan),
-        mut ticket: Box<Ticket>,
-        ctx: &mut Ctx,
-    ) -> Result<Outcome, Stop> {
-        for _ in 0..MAX_FOLLOWS {
-            match self.shared.flights.join(ticket.key, shape(going.0)) {
-                Role::Leader(leader) => {
-                    ticket.leader = Some(leader);
-                    break;
-                }
-                Role::Alone => break,
-                Role::Follower(follower) => {
-                    counter!(names::CACHE_FOLLOWERS).increment(1);
-                    miss(ctx, "coalesced");
-                    match Box::pin(self.follow(session, snapshot, going, follower, ctx)).await? {
-                        Followed::Answered => return Ok(Outcome::Answered),
-                        Followed::Again => {}
-                    }
-                }
-            }
-        }
-        Ok(Outcome::Ask(ticket))
-    }
-
-    /// Waits for another's answer, and gives what comes of it.
-    async fn follow(
-        &self,
-        session: &mut ServerSession,
-        snapshot: &Snapshot,
-        (request, plan): (&Request, &Plan),
-        mut follower: Follower<Origin>,
-        ctx: &mut Ctx,
-    ) -> Result<Followed, Stop> {
-        let wanted = shape(request);
-        let live = wanted == follower.shape() && wanted != Shape::Whole;
-        let news = async {
-            if live { Ok(follower.next().await) } else { Ok(News::End(follower.end().await)) }
-        };
-        let news = self.while_watched(session, (request, plan), ctx, None, news).await?;
-        if let Some(origin) = follower.origin() {
-            ctx.answered_by = Some(origin);
-            ctx.first = Some(ctx.started.elapsed());
-        }
-        match news {
-            News::Parts(parts) => {
-                let mut head = Head::new(StatusCode::OK);
-                head.set(header::CONTENT_TYPE, content_type(wanted));
-                ctx.answer_headers(&mut head);
-                super::stream::begin_stream(session, head, ctx).await?;
-                for part in parts {
-                    downstream::part(session, part).await?;
-                }
-                self.follow_stream(session, snapshot, follower, ctx).await?;
-                Ok(Followed::Answered)
-            }
-            News::End(End::Whole { entry: Some(entry), .. }) => {
-                let body = fill(&entry, wanted);
-                self.give_body(session, wanted, body, Some(&entry), ctx).await?;
-                Ok(Followed::Answered)
-            }
-            News::End(End::Whole { body: Some(body), .. }) if wanted == follower.shape() => {
-                self.give_body(session, wanted, body, None, ctx).await?;
-                Ok(Followed::Answered)
-            }
-            News::End(End::Whole { .. } | End::Cut(_) | End::Nothing) => {
-                ctx.answered_by = None;
-                Ok(Followed::Again)
-            }
-        }
-    }
-
     /// Gives a kept answer.
     async fn give(
         &self,
@@ -325,22 +277,19 @@ impl Pipeline {
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
         let Some(entry) = cached.entry.clone() else { return Ok(()) };
-        count(cached.outcome, cached.reason);
         saved(&entry);
         ctx.cached = Some(cached);
         ctx.first = Some(ctx.started.elapsed());
-        self.give_body(session, shape, fill(&entry, shape), Some(&entry), ctx).await
+        self.give_body(session, shape, fill(&entry, shape), ctx).await
     }
 
-    async fn give_body(
+    pub(super) async fn give_body(
         &self,
         session: &mut ServerSession,
         shape: Shape,
         body: Bytes,
-        entry: Option<&Arc<Entry>>,
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
-        ctx.usage = entry.map(|entry| usage(entry));
         ctx.streamed = shape != Shape::Whole;
         if ctx.committed {
             downstream::part(session, body).await?;
@@ -365,7 +314,8 @@ fn pinned(
 ) -> Option<Cached> {
     let all = snapshot.cache.pinned()?;
     let refused = controls.wants_none() || asked.enable == Some(false);
-    if refused || request.endpoint != Endpoint::ChatCompletions {
+    let large = request.body.len() > MAX_BODY;
+    if refused || large || request.endpoint != Endpoint::ChatCompletions {
         return None;
     }
     let canonical = canonical(&request.body).ok().filter(|canonical| canonical.opening)?;
@@ -418,35 +368,63 @@ pub(super) fn owner(snapshot: &Snapshot, ctx: &Ctx) -> String {
     }
 }
 
-fn fill(entry: &Entry, shape: Shape) -> Bytes {
+pub(super) fn fill(entry: &Entry, shape: Shape) -> Bytes {
     let id = format!("{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..));
     entry.template(shape).fill(&id, now())
 }
 
-pub(super) fn usage(entry: &Entry) -> Usage {
+fn usage(entry: &Entry) -> Usage {
     let (prompt_tokens, completion_tokens) = entry.answer.usage_counts();
     Usage { prompt_tokens, completion_tokens }
 }
 
-fn content_type(shape: Shape) -> HeaderValue {
+pub(super) fn content_type(shape: Shape) -> HeaderValue {
     match shape {
         Shape::Whole => HeaderValue::from_static("application/json"),
         Shape::Stream { .. } => HeaderValue::from_static("text/event-stream"),
     }
 }
 
+/// A digest of those of a client's headers that an upstream may go by.
+fn headers_that_matter(client: &HeaderMap) -> [u8; 32] {
+    let neutral = |name: &str| {
+        NEUTRAL.contains(&name) || name.starts_with("x-cache-") || name.starts_with("x-stainless-")
+    };
+    let mut all: Vec<_> = forwarded(client, UpstreamKind::Openai)
+        .into_iter()
+        .filter(|(name, _)| !neutral(name.as_str()))
+        .collect();
+    if all.is_empty() {
+        return [0; 32];
+    }
+    all.sort_by(|one, other| {
+        (one.0.as_str(), one.1.as_bytes()).cmp(&(other.0.as_str(), other.1.as_bytes()))
+    });
+    let mut hasher = blake3::Hasher::new();
+    for (name, value) in all {
+        for part in [name.as_str().as_bytes(), value.as_bytes()] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// The cache has nothing to do with a request on `terms`.
+fn unused(ctx: &mut Ctx, terms: &Terms, reason: &'static str) -> Result<Option<Box<Ticket>>, Stop> {
+    if terms.only_if_cached {
+        return Err(not_cached().into());
+    }
+    bypass(ctx, reason);
+    Ok(None)
+}
+
 fn miss(ctx: &mut Ctx, reason: &'static str) {
-    count("miss", reason);
     ctx.cached = Some(Cached::without("miss", reason));
 }
 
 fn bypass(ctx: &mut Ctx, reason: &'static str) {
-    count("bypass", reason);
     ctx.cached = Some(Cached::without("bypass", reason));
-}
-
-fn count(outcome: &'static str, reason: &'static str) {
-    counter!(names::CACHE_LOOKUPS, "outcome" => outcome, "reason" => reason).increment(1);
 }
 
 fn saved(entry: &Entry) {

@@ -9,7 +9,7 @@ use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
 use super::state::Backend;
-use super::ticket::Ticket;
+use super::ticket::{PassedChains, Ticket};
 use crate::cache::entry::Entry;
 use crate::cache::now;
 use crate::cache::policy::Policy;
@@ -193,6 +193,8 @@ pub struct Ctx {
     pub trail: Option<Box<Trail>>,
     /// The plugins that its answer passes.
     pub shaper: Option<Box<Shaper>>,
+    /// The chains of plugins that it passed.
+    pub passed: PassedChains,
     /// What plugins decided about the cache.
     pub cache_policy: Policy,
     /// What the cache had to do with it.
@@ -232,6 +234,7 @@ impl Ctx {
             detail: None,
             trail: None,
             shaper: None,
+            passed: PassedChains::default(),
             cache_policy: Policy::default(),
             cached: None,
             ticket: None,

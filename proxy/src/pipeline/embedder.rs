@@ -92,10 +92,6 @@ impl UpstreamEmbedder {
 
 #[async_trait]
 impl Embedder for UpstreamEmbedder {
-    fn name(&self) -> String {
-        format!("{}{} {}", self.backend.origin.config.origin, self.backend.name(), self.model)
-    }
-
     async fn embed(&self, texts: Vec<String>) -> Result<Vec<Embedding>, String> {
         let unreadable = |cause: serde_json::Error| format!("not the JSON expected: {cause}");
         let embedder = self.id().await?;

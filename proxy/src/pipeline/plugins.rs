@@ -74,6 +74,7 @@ impl Pipeline {
         let mut model = request.scan.model.clone();
         for _ in 0..=MAX_MOVES {
             let Some(chain) = snapshot.chain(plan) else { break };
+            ctx.passed.add(chain, snapshot, plan, &model);
             let going = Going { request, plan, model: &model };
             match self.pass_plugins(session, snapshot, chain, going, ctx).await? {
                 Passed::Answered(text) => return Ok(Some(text)),

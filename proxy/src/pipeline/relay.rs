@@ -1,7 +1,10 @@
 //! Sends an answer on to the client: whole, in parts, or as a stream of events.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header;
 use pingora_core::protocols::http::ServerSession;
@@ -11,7 +14,9 @@ use super::attempt::{Begin, error_text};
 use super::ctx::{Ctx, Phase};
 use super::obtain::Answer;
 use super::source::{Bounds, Parts, Source};
-use super::state::Snapshot;
+use super::state::{Backend, Snapshot};
+use super::stream::followed;
+use super::ticket::Ticket;
 use super::{Pipeline, Stop};
 use crate::config::raw::Timeouts;
 use crate::request::headers::is_hop_by_hop;
@@ -51,7 +56,8 @@ impl Pipeline {
                 let bounds = Bounds { timeouts: timeouts.clone(), heartbeat, since };
                 let (origin, shaper) = ((backend, model), ctx.shaper.take());
                 let parts = Parts { reply, stream, origin, pass, slot, shaper };
-                let source = Source::new(parts, bounds);
+                // Boxed: it is handed on, and a stream lives long.
+                let source = Box::new(Source::new(parts, bounds));
                 self.relay_stream(session, snapshot, source, head, ctx).await
             }
             Begin::Whole(body) => {
@@ -73,11 +79,19 @@ impl Pipeline {
                     fail_committed(session, ctx, &message, "upstream_failed").await?;
                     return Err(Stop::Cut(message));
                 }
-                let kept = body.clone();
-                let sent = self.send_whole(session, ctx, head, body).await;
-                if let Some(ticket) = ctx.ticket.take().filter(|_| reply.status == StatusCode::OK) {
-                    ticket.finish_whole(kept, (backend, model), since.elapsed()).await;
-                }
+                let mut ticket = ctx.ticket.take().filter(|_| reply.status == StatusCode::OK);
+                let (kept, took) = (body.clone(), since.elapsed());
+                let mut sending = pin!(self.send_whole(session, ctx, head, body));
+                let sent = tokio::select! {
+                    biased;
+                    sent = &mut sending => sent,
+                    // This client may be slow, and others are not to wait for it.
+                    () = followed(&mut ticket) => {
+                        finish_whole(&mut ticket, &kept, (&backend, &model), took).await;
+                        sending.await
+                    }
+                };
+                finish_whole(&mut ticket, &kept, (&backend, &model), took).await;
                 Ok(sent?)
             }
             Begin::Partial(body) if ctx.committed => {
@@ -106,6 +120,18 @@ impl Pipeline {
                 ended
             }
         }
+    }
+}
+
+async fn finish_whole(
+    ticket: &mut Option<Box<Ticket>>,
+    body: &Bytes,
+    (backend, model): (&Arc<Backend>, &Arc<str>),
+    took: Duration,
+) {
+    if let Some(ticket) = ticket.take() {
+        let origin = (Arc::clone(backend), Arc::clone(model));
+        ticket.finish_whole(body.clone(), origin, took).await;
     }
 }
 

@@ -195,7 +195,7 @@ impl Source {
     }
 
     /// Lets the connection come to its end, so that it can be used again.
-    pub async fn linger(mut self) {
+    pub async fn linger(mut self: Box<Self>) {
         // Nothing follows but the end of the connection's framing.
         let _ = timeout(LINGER, self.reply.data(PART)).await;
     }

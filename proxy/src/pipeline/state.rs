@@ -100,7 +100,7 @@ pub struct Snapshot {
     /// Plugins in the order of the configuration.
     pub plugins: Plugins,
     /// The plugins of each route, in the order of the configuration.
-    pub chains: Vec<Option<Chain>>,
+    pub chains: Vec<Option<Arc<Chain>>>,
     /// The response cache.
     pub cache: Arc<Cache>,
 }
@@ -126,6 +126,7 @@ impl Snapshot {
         let callers = Callers::new(&config.keys, previous.map(|snapshot| &snapshot.callers));
         let chain = |indexes: &Vec<usize>| {
             Chain::new(indexes.iter().map(|index| Arc::clone(&plugins[*index])).collect())
+                .map(Arc::new)
         };
         let chains = config.routes.iter().map(|route| chain(&route.plugins)).collect();
         let embedder = UpstreamEmbedder::of(&config.cache, &backends);
@@ -136,7 +137,7 @@ impl Snapshot {
 
     /// The plugins of the route that `plan` came from.
     #[must_use]
-    pub fn chain(&self, plan: &Plan) -> Option<&Chain> {
+    pub fn chain(&self, plan: &Plan) -> Option<&Arc<Chain>> {
         self.chains.get(plan.route?)?.as_ref()
     }
 

@@ -13,7 +13,7 @@ use http::header::{self, HeaderValue};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::timeout;
 
-use super::cache::{Origin, usage};
+use super::cache::Origin;
 use super::ctx::Ctx;
 use super::source::{Source, Step};
 use super::state::Snapshot;
@@ -26,13 +26,21 @@ use crate::response::downstream::{self, Head};
 /// Keeps a connection alive without meaning anything (WHATWG HTML, 9.2.7).
 const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
+/// A place in another request's stream.
+pub(super) struct Following {
+    /// The place.
+    pub(super) follower: Follower<Origin>,
+    /// Whether what was sent so far ends where an event ends.
+    pub(super) between_events: bool,
+}
+
 impl Pipeline {
     /// Relays `source` to its end.
     pub(super) async fn relay_stream(
         &self,
         session: &mut ServerSession,
         snapshot: &Snapshot,
-        mut source: Source,
+        mut source: Box<Source>,
         head: Head,
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
@@ -44,6 +52,7 @@ impl Pipeline {
             return leave(source, ticket);
         }
         let mut step = source.first().await;
+        let mut between_events = true;
         let follower = loop {
             let bytes = match step {
                 Step::Send(bytes) => {
@@ -58,6 +67,7 @@ impl Pipeline {
                 }
             };
             if !bytes.is_empty() {
+                between_events = bytes.ends_with(b"\n\n");
                 let mut sending = pin!(downstream::part(session, bytes));
                 let sent = tokio::select! {
                     biased;
@@ -82,7 +92,8 @@ impl Pipeline {
             step = source.take(next).await;
         };
         let Some(follower) = follower else { return Ok(()) };
-        self.follow_stream(session, snapshot, follower, ctx).await
+        let following = Following { follower, between_events };
+        self.follow_stream(session, snapshot, following, ctx).await
     }
 
     /// Sends on what another request's stream brings; the head was sent.
@@ -90,10 +101,9 @@ impl Pipeline {
         &self,
         session: &mut ServerSession,
         snapshot: &Snapshot,
-        mut follower: Follower<Origin>,
+        Following { mut follower, mut between_events }: Following,
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
-        let mut between_events = true;
         loop {
             let news = tokio::select! {
                 biased;
@@ -109,10 +119,7 @@ impl Pipeline {
                         downstream::part(session, part).await?;
                     }
                 }
-                Ok(News::End(End::Whole { entry, .. })) => {
-                    ctx.usage = entry.map(|entry| usage(&entry));
-                    return Ok(downstream::end(session).await?);
-                }
+                Ok(News::End(End::Whole { .. })) => return Ok(downstream::end(session).await?),
                 // What was sent says so.
                 Ok(News::End(End::Cut(why))) => {
                     downstream::end(session).await?;
@@ -151,7 +158,7 @@ fn push(ticket: &mut Option<Box<Ticket>>, bytes: &Bytes) {
 }
 
 /// Waits until somebody follows; for ever where nobody can.
-async fn followed(ticket: &mut Option<Box<Ticket>>) {
+pub(super) async fn followed(ticket: &mut Option<Box<Ticket>>) {
     match ticket.as_mut().and_then(|ticket| ticket.leader.as_mut()) {
         Some(leader) if leader.is_open() => leader.followed().await,
         Some(_) | None => std::future::pending().await,
@@ -159,7 +166,7 @@ async fn followed(ticket: &mut Option<Box<Ticket>>) {
 }
 
 /// The client is gone: the stream goes on for those who follow it.
-fn leave(source: Source, ticket: Option<Box<Ticket>>) -> Result<(), Stop> {
+fn leave(source: Box<Source>, ticket: Option<Box<Ticket>>) -> Result<(), Stop> {
     let leader = ticket.as_ref().and_then(|ticket| ticket.leader.as_ref());
     if leader.is_some_and(|leader| leader.is_followed()) {
         // What it follows itself is let go at once.
@@ -169,7 +176,7 @@ fn leave(source: Source, ticket: Option<Box<Ticket>>) -> Result<(), Stop> {
 }
 
 /// Has `source` read by a task of its own; gives a place from which to follow it.
-fn hand_over(source: Source, ticket: Option<Box<Ticket>>) -> Option<Follower<Origin>> {
+fn hand_over(source: Box<Source>, ticket: Option<Box<Ticket>>) -> Option<Follower<Origin>> {
     let ticket = ticket?;
     let leader = ticket.leader.as_ref()?;
     let follower = leader.follow(leader.parts());
@@ -178,7 +185,7 @@ fn hand_over(source: Source, ticket: Option<Box<Ticket>>) -> Option<Follower<Ori
 }
 
 /// Reads `source` to its end for those who follow, or until none does.
-async fn drive(mut source: Source, mut ticket: Box<Ticket>) {
+async fn drive(mut source: Box<Source>, mut ticket: Box<Ticket>) {
     // What was held until the first content was sent before, or is still held.
     let mut step = source.first().await;
     loop {
@@ -208,7 +215,7 @@ async fn drive(mut source: Source, mut ticket: Box<Ticket>) {
 /// The end of a stream that its own request sent on.
 async fn last(
     session: &mut ServerSession,
-    mut source: Source,
+    mut source: Box<Source>,
     mut ticket: Option<Box<Ticket>>,
     (bytes, why): (Bytes, Option<String>),
     ctx: &mut Ctx,

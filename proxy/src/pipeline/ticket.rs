@@ -8,18 +8,72 @@ use metrics::counter;
 
 use super::cache::Origin;
 use super::source::Source;
+use super::state::Snapshot;
 use crate::cache::answer::{Answer, Form, Unfit};
 use crate::cache::canonical::Canonical;
 use crate::cache::entry::{Entry, Facts, Generation};
 use crate::cache::flight::{End, Leader};
 use crate::cache::key::{Key, Scope, Within};
+use crate::cache::lexical::Question;
 use crate::cache::policy::Terms;
 use crate::cache::semantic::Embedding;
 use crate::cache::{Cache, now};
+use crate::plugin::Chain;
 use crate::request::endpoint::Endpoint;
+use crate::router::Plan;
 use crate::telemetry::names;
 use crate::upstream::Pool;
 use crate::upstream::digests::HURRIED;
+
+/// The plugins that a request passed, on one route or, moved by one of them, on several.
+#[derive(Debug, Default)]
+pub struct PassedChains {
+    /// Each with the calls passed over before it was passed.
+    chains: Vec<(Arc<Chain>, u64)>,
+    /// What else their responders are shown: no other answer may be taken for one made of these.
+    shown: String,
+}
+
+impl PassedChains {
+    /// Notes that a request for `model` passes `chain`, of the route of `plan`.
+    pub(super) fn add(
+        &mut self,
+        chain: &Arc<Chain>,
+        snapshot: &Snapshot,
+        plan: &Plan,
+        model: &str,
+    ) {
+        if !chain.responders().is_empty() {
+            let route = plan.route.and_then(|index| snapshot.config.routes.get(index));
+            let route = route.map_or("", |route| route.model.as_str());
+            let (routes, models) = (route.len(), model.len());
+            self.shown.push_str(&format!("{routes}:{route}{models}:{model}"));
+        }
+        self.chains.push((Arc::clone(chain), chain.passed_over()));
+    }
+
+    /// Tells requests apart whose plugins may make different answers. What responders see of the
+    /// caller counts too.
+    pub(super) fn fingerprint(&self, caller: &str) -> [u8; 32] {
+        if self.chains.is_empty() {
+            return [0; 32];
+        }
+        let mut hasher = blake3::Hasher::new();
+        self.chains.iter().for_each(|(chain, _)| {
+            hasher.update(&chain.fingerprint);
+        });
+        if !self.shown.is_empty() {
+            hasher.update(self.shown.as_bytes());
+            hasher.update(caller.as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Whether a plugin may have been passed over since: what came of it is nobody else's.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.chains.iter().any(|(chain, before)| chain.passed_over() != *before)
+    }
+}
 
 /// A request that asks an upstream for an answer which may be kept.
 #[derive(Debug)]
@@ -30,6 +84,8 @@ pub struct Ticket {
     pub(super) canonical: Canonical,
     pub(super) owner: String,
     pub(super) chain: [u8; 32],
+    pub(super) headers: [u8; 32],
+    pub(super) passed: PassedChains,
     pub(super) extra: Option<String>,
     pub(super) endpoint: Endpoint,
     pub(super) form: Form,
@@ -55,6 +111,7 @@ impl Ticket {
             model,
             weights,
             chain: &self.chain,
+            headers: &self.headers,
             extra: self.extra.as_deref(),
         };
         within.scope(&self.canonical)
@@ -94,6 +151,10 @@ impl Ticket {
         took: Duration,
         body: Option<Bytes>,
     ) {
+        if self.passed.is_doubtful() {
+            counter!(names::CACHE_UNFIT, "reason" => "plugin_failed").increment(1);
+            return;
+        }
         let entry = match answer {
             Err(unfit) => {
                 counter!(names::CACHE_UNFIT, "reason" => unfit.as_str()).increment(1);
@@ -146,7 +207,11 @@ impl Ticket {
             endpoint: self.endpoint.path().to_owned(),
             upstream: backend.name().to_owned(),
             model: model.to_string(),
-            question: self.canonical.text.clone().filter(|_| self.terms.similar),
+            question: self
+                .canonical
+                .text
+                .clone()
+                .filter(|text| self.terms.similar && is_question(text)),
             stored: now(),
             ttl: self.terms.ttl.as_secs(),
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -161,4 +226,9 @@ impl Ticket {
         let outcome = if kept.answer.text() == fresh.answer.text() { "same" } else { "different" };
         counter!(names::CACHE_SHADOW, "level" => *level, "outcome" => outcome).increment(1);
     }
+}
+
+/// Whether a text may be asked in other words.
+fn is_question(text: &str) -> bool {
+    Question::analyse(text).is_ok()
 }

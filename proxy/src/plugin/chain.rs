@@ -39,6 +39,13 @@ impl Chain {
         Some(Self { links, needs, responders, fingerprint })
     }
 
+    /// Calls of its plugins, so far, that failed and were passed over: what a request met in between
+    /// may not have been what its plugins want.
+    #[must_use]
+    pub fn passed_over(&self) -> u64 {
+        self.links.iter().map(|link| link.passed_over()).sum()
+    }
+
     /// Those that implement `interface`.
     pub fn of(&self, interface: Interface) -> impl Iterator<Item = &Arc<Link>> {
         self.links.iter().filter(move |link| link.plugin().implements(interface))

@@ -1,5 +1,6 @@
 //! One plugin as requests meet it: its calls, what a streak of failures means, and what one does.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, counter};
@@ -27,6 +28,8 @@ pub struct Link {
     streaks: [Streak; 4],
     shadow: [Counter; 2],
     skipped: Counter,
+    /// Calls that failed, or were not made, and were passed over.
+    passed_over: AtomicU64,
 }
 
 /// A call's outcome: `None` when the request goes on as if the plugin were not there.
@@ -40,6 +43,7 @@ impl Link {
         Self {
             shadow: [of("same"), of("different")],
             skipped: counter!(names::PLUGIN_SKIPPED, "plugin" => config.name.clone()),
+            passed_over: AtomicU64::new(0),
             plugin,
             streaks: Default::default(),
             config,
@@ -50,6 +54,12 @@ impl Link {
     #[must_use]
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
+    }
+
+    /// Calls that failed, or were not made, and were passed over.
+    #[must_use]
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over.load(Ordering::Acquire)
     }
 
     /// Counts what a plugin that may change nothing would have done.
@@ -139,6 +149,7 @@ impl Link {
         // One that must not be passed by is always asked.
         if self.config.on_error == OnError::Continue && !streak.may_call() {
             self.skipped.increment(1);
+            self.passed_over.fetch_add(1, Ordering::AcqRel);
             return Ok(None);
         }
         match call.await {
@@ -156,6 +167,7 @@ impl Link {
                         streak.failed();
                     }
                 }
+                self.passed_over.fetch_add(1, Ordering::AcqRel);
                 self.plugin.log_failure(&failure);
                 self.failed(failure.kind.as_str())
             }

@@ -27,7 +27,8 @@ const DEFAULT_ORIGINS: [&str; 13] = [
 
 /// Response headers a page may read.
 const EXPOSED: &str = "x-request-id, retry-after, server-timing, x-sluicegate-upstream, \
-                       x-sluicegate-model, x-sluicegate-reason";
+                       x-sluicegate-model, x-sluicegate-reason, age, x-cache, \
+                       x-cache-reason, x-cache-entry, x-cache-similarity";
 /// How long a browser may remember a preflight, in seconds.
 const MAX_AGE: &str = "86400";
 

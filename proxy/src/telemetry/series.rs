@@ -19,6 +19,8 @@ pub const OTHER: &str = "other";
 pub struct Registry {
     /// The one used last comes first.
     series: Mutex<Vec<Arc<Series>>>,
+    /// By outcome and reason, all of which are the program's own words.
+    lookups: Mutex<Vec<((&'static str, &'static str), Counter)>>,
 }
 
 #[derive(Debug)]
@@ -112,6 +114,17 @@ impl Registry {
                 series.per_token.record(decode.as_secs_f64() / (tokens - 1) as f64);
             }
         }
+    }
+
+    /// Counts what the cache had to do with a request.
+    pub fn cache_lookup(&self, outcome: &'static str, reason: &'static str) {
+        let mut lookups = self.lookups.lock();
+        if let Some((_, counter)) = lookups.iter().find(|(known, _)| *known == (outcome, reason)) {
+            return counter.increment(1);
+        }
+        let counter = counter!(names::CACHE_LOOKUPS, "outcome" => outcome, "reason" => reason);
+        counter.increment(1);
+        lookups.push(((outcome, reason), counter));
     }
 
     fn series(&self, record: &Record<'_>) -> Arc<Series> {

@@ -96,3 +96,36 @@ async fn in_shadow_answers_are_compared_and_not_given() {
     let same = "sluicegate_cache_shadow_total{level=\"hit-l1\",outcome=\"same\"}";
     assert_eq!(gateway.metric(same).await, 2.0);
 }
+
+#[tokio::test]
+async fn a_fresh_stream_takes_the_place_of_what_was_kept() {
+    let (gateway, host) = plain().await;
+    let body = cool("hi", r#""stream":true"#);
+    let first = ask(&gateway, &body).await;
+    let entry = async || {
+        let listed = sluicegate_test_support::get(gateway.admin, "/api/cache/entries").await.json();
+        listed["entries"][0]["age_seconds"].as_u64().expect("an age")
+    };
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(entry().await >= 1);
+    assert_eq!(cached(&with(&gateway, "cache-control: no-cache", &body).await).0, "miss");
+    eventually("it is a fresh one", async || entry().await == 0).await;
+    assert_eq!(host.recorder().started(), 2);
+    assert_eq!(cached(&first).0, "miss");
+}
+
+#[tokio::test]
+async fn what_the_cache_does_not_understand_it_leaves_alone() {
+    let (gateway, host) = plain().await;
+    let doubled = cool("hi", r#""seed":1,"seed":2"#);
+    let large = cool(&"x".repeat(1 << 20), "");
+    for (body, reason) in [(&doubled, "unclear"), (&large, "too_large")] {
+        assert_eq!(cached(&ask(&gateway, body).await), ("bypass", reason));
+        let only = with(&gateway, "cache-control: only-if-cached", body).await;
+        assert_eq!(only.status, 504, "{reason}");
+    }
+    let path = format!("{CHAT}?api-version=1");
+    let answer = sluicegate_test_support::post(gateway.data, &path, cool("hi", "")).await;
+    assert_eq!(cached(&answer), ("bypass", "query"));
+    assert_eq!(host.recorder().started(), 3);
+}

@@ -75,3 +75,43 @@ async fn answers_are_kept_apart_by_what_plugins_do_to_the_request() {
     .await;
     assert!(changed, "the plugin did its work");
 }
+
+/// Two routes to one model; the plugin of the first moves its requests to the second.
+#[tokio::test]
+async fn a_request_that_was_moved_shares_no_answer_with_one_that_came_straight() {
+    let host = simulator(Settings::default()).await;
+    let target = format!("targets: [{{ upstream: host, model: \"{MODEL}\" }}]");
+    let shaper = "  - { name: response-shaper, source: builtin, deadline: 1s, config: { openings: { strip: [\"The answer\"] } } }\n";
+    let mover = format!(
+        "  - {{ name: mover, source: \"{}\", deadline: 5s, config: {{ do: model, text: straight }} }}\n",
+        sluicegate_test_support::guest::faulty().display()
+    );
+    let config = format!(
+        "cache: {{ policy: always }}\nplugins:\n{mover}{shaper}routes:\n  - {{ model: moved, {target}, plugins: [mover, \
+         response-shaper] }}\n  - {{ model: straight, {target} }}\nupstreams:\n{}",
+        upstream("host", &host, "")
+    );
+    let gateway = Gateway::start(BIN, &config);
+    let to = |model: &str| asks("hi").replace("assistant", model);
+    let text = async |model: &str| {
+        let answer = ask(&gateway, &to(model)).await;
+        let said = answer.json()["choices"][0]["message"]["content"].to_string();
+        (cached(&answer).0.to_owned(), said)
+    };
+    let moved = text("moved").await;
+    let straight = text("straight").await;
+    assert_eq!((moved.0.as_str(), straight.0.as_str()), ("miss", "miss"));
+    assert_eq!(text("moved").await, ("hit-l1".to_owned(), moved.1));
+    assert_eq!(text("straight").await, ("hit-l1".to_owned(), straight.1));
+}
+
+#[tokio::test]
+async fn what_a_failing_plugin_let_through_is_not_kept() {
+    let faulty = sluicegate_test_support::guest::faulty().display();
+    let plugin = format!("  - {{ name: p, source: \"{faulty}\", config: {{ do: trap }} }}\n");
+    let (gateway, host) = with(&plugin, "p", "cache: { policy: always }").await;
+    for _ in 0..3 {
+        assert_eq!(cached(&ask(&gateway, &asks("hi")).await), ("bypass", "plugin_failed"));
+    }
+    assert_eq!(host.recorder().started(), 3);
+}

@@ -152,3 +152,65 @@ async fn without_its_embedder_the_gateway_serves_as_before() {
     assert_eq!(outcome(&gateway, &cool("hi", "")).await, "miss");
     assert_eq!(outcome(&gateway, &cool("hi", "")).await, "hit-l1");
 }
+
+#[tokio::test]
+async fn an_answer_dropped_while_it_came_is_not_kept_anywhere() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings =
+        Settings { first_token: std::time::Duration::from_millis(400), ..Settings::default() };
+    let host = simulator(settings).await;
+    let gateway = gateway(&host, Some(&dir.path().join("cache")), "");
+    let to = gateway.data;
+    let asking = tokio::spawn(async move {
+        sluicegate_test_support::post(to, crate::CHAT, cool(STORED, "")).await
+    });
+    // The first is the embedder's own request.
+    eventually("it is asked", async || host.recorder().started() >= 2).await;
+    let drop = "DELETE /api/cache/entries?all=true HTTP/1.1\r\nHost: x";
+    assert_eq!(request(gateway.admin, drop, b"").await.status, 200);
+    assert_eq!(asking.await.expect("an answer").status, 200);
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    assert_eq!(outcome(&gateway, &cool(STORED, "")).await, "miss");
+}
+
+#[tokio::test]
+async fn another_embedder_takes_over_at_a_reload() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = simulator(Settings::default()).await;
+    let gateway = gateway(&host, Some(&dir.path().join("cache")), "");
+    ask(&gateway, &cool(STORED, "")).await;
+    remembered(&gateway, 1.0).await;
+    let text = std::fs::read_to_string(gateway.config_path()).expect("read");
+    gateway.write_config(&text.replace("model: all-minilm", "model: \"llama3.2:3b\""));
+    let reloads = "sluicegate_config_reloads_total{result=\"ok\"}";
+    eventually("it is in force", async || gateway.metric(reloads).await == 1.0).await;
+    // Vectors of one are not compared with those of the other.
+    assert_eq!(outcome(&gateway, &cool(ASKED, "")).await, "miss");
+    assert_eq!(outcome(&gateway, &cool(STORED, "")).await, "hit-l1");
+}
+
+#[tokio::test]
+async fn what_one_replica_drops_is_not_given_from_anothers_disk() {
+    let Some(redis) = sluicegate_test_support::redis::Redis::start() else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = simulator(Settings::default()).await;
+    let replica = |name: &str| {
+        let config = format!(
+            "cache:\n  exact: {{ redis: \"{}\" }}\n  semantic: {{ embedder: {{ upstream: host, model: all-minilm }}, \
+             threshold: 0.5, deadline: 5s, path: \"{}\" }}\nupstreams:\n{}",
+            redis.url(),
+            dir.path().join(name).display(),
+            upstream("host", &host, "")
+        );
+        Gateway::start(BIN, &config)
+    };
+    let (first, second) = (replica("first"), replica("second"));
+    ask(&first, &cool(STORED, "")).await;
+    remembered(&second, 1.0).await;
+    let hit = ask(&first, &cool(ASKED, "")).await;
+    assert_eq!(cached(&hit).0, "hit-l3");
+    let id = hit.header("x-cache-entry").expect("an entry");
+    let drop = format!("DELETE /api/cache/entries/{id} HTTP/1.1\r\nHost: x");
+    assert_eq!(request(second.admin, &drop, b"").await.status, 200);
+    assert_eq!(outcome(&first, &cool(ASKED, "")).await, "miss");
+}

@@ -75,17 +75,38 @@ async fn a_leader_knows_whether_anybody_follows() {
 }
 
 #[tokio::test]
-async fn an_answer_without_bounds_is_not_held() {
+async fn an_answer_without_bounds_is_held_only_for_those_who_follow() {
     let flights = Arc::default();
+    let large = Bytes::from(vec![b'x'; MAX_HELD / 2]);
+    let mut lonely = leader(&flights);
+    for _ in 0..3 {
+        assert!(lonely.is_open());
+        lonely.push(large.clone());
+    }
+    assert!(!lonely.is_open());
     let mut leader = leader(&flights);
     let mut follower = follower(&flights);
-    let large = Bytes::from(vec![b'x'; MAX_HELD / 2]);
-    leader.push(large.clone());
-    leader.push(large.clone());
+    for _ in 0..3 {
+        leader.push(large.clone());
+    }
     assert!(leader.is_open());
-    leader.push(part("!"));
-    assert!(!leader.is_open());
-    assert!(matches!(follower.end().await, End::Cut(_)));
     // Whoever comes now asks for itself.
     assert!(matches!(flights.join(key(), STREAM), Role::Leader(_)));
+    assert!(matches!(follower.next().await, News::Parts(parts) if parts.len() == 3));
+    while leader.is_open() {
+        leader.push(large.clone());
+    }
+    assert!(matches!(follower.end().await, End::Nothing));
+    drop((lonely, leader));
+    assert_eq!(flights.held.load(Ordering::Acquire), 0);
+}
+
+#[tokio::test]
+async fn a_solo_flight_is_nobody_elses() {
+    let flights: Arc<Flights<&'static str>> = Arc::default();
+    let solo = flights.solo(key(), STREAM);
+    let leader = leader(&flights);
+    drop(solo);
+    assert_eq!(flights.len(), 1);
+    drop(leader);
 }

@@ -76,10 +76,7 @@ async fn run(mut waiting: mpsc::Receiver<Job>, embedder: Arc<dyn Embedder>) {
         if jobs.is_empty() {
             continue;
         }
-        match pass(&breaker) {
-            Some(pass) => embed(&*embedder, jobs, pass).await,
-            None => answer_all(jobs, "embedder_failed"),
-        }
+        embed(&*embedder, jobs, &breaker).await;
     }
 }
 
@@ -98,7 +95,8 @@ fn pass(breaker: &Arc<Breaker>) -> Option<Pass> {
     breaker.try_pass().ok()
 }
 
-async fn embed(embedder: &dyn Embedder, jobs: Vec<Job>, pass: Pass) {
+async fn embed(embedder: &dyn Embedder, jobs: Vec<Job>, breaker: &Arc<Breaker>) {
+    let Some(pass) = pass(breaker) else { return answer_all(jobs, "embedder_failed") };
     let texts: Vec<String> = jobs.iter().map(|job| job.text.clone()).collect();
     let answer = timeout(REQUEST, embedder.embed(texts)).await;
     match answer.unwrap_or_else(|_| Err("no answer in time".into())) {
@@ -112,6 +110,13 @@ async fn embed(embedder: &dyn Embedder, jobs: Vec<Job>, pass: Pass) {
         Ok(_) => {
             pass.failure();
             answer_all(jobs, "embedder_failed");
+        }
+        // One text that it refuses, as for its length, is not the others' fault.
+        Err(_) if jobs.len() > 1 => {
+            drop(pass);
+            for job in jobs {
+                Box::pin(embed(embedder, vec![job], breaker)).await;
+            }
         }
         Err(why) => {
             tracing::debug!(%why, "the cache's embedder failed");

@@ -1,5 +1,6 @@
 //! The thread that writes questions and answers to disk, and reads answers from there.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -27,7 +28,6 @@ const READ: Duration = Duration::from_millis(100);
 
 enum Job {
     Put(Box<Record>),
-    Delete(Vec<Key>),
     Read(Key, oneshot::Sender<Option<Bytes>>),
 }
 
@@ -36,6 +36,9 @@ enum Job {
 pub(super) struct Disk {
     jobs: SyncSender<Job>,
     evicted: Arc<Mutex<Vec<Key>>>,
+    /// To be deleted: never lost for want of room, or what was dropped would be back after a restart.
+    /// No more than there are entries.
+    doomed: Arc<Mutex<HashSet<Key>>>,
 }
 
 impl Disk {
@@ -56,28 +59,30 @@ impl Disk {
         }
         let (jobs, waiting) = sync_channel(MAX_WAITING);
         let evicted: Arc<Mutex<Vec<Key>>> = Arc::default();
-        let theirs = Arc::clone(&evicted);
+        let doomed: Arc<Mutex<HashSet<Key>>> = Arc::default();
+        let writer = Writer { store, evicted: Arc::clone(&evicted), doomed: Arc::clone(&doomed) };
         std::thread::Builder::new()
             .name("cache-disk".into())
-            .spawn(move || run(store, &waiting, &theirs))
+            .spawn(move || writer.run(&waiting))
             .map_err(|cause| cause.to_string())?;
-        Ok((Self { jobs, evicted }, loaded.entries))
+        Ok((Self { jobs, evicted, doomed }, loaded.entries))
     }
 
     pub(super) fn put(&self, record: Record) {
+        self.doomed.lock().remove(&Key(record.key));
         if self.jobs.try_send(Job::Put(Box::new(record))).is_err() {
             failed("busy");
         }
     }
 
-    pub(super) fn delete(&self, keys: Vec<Key>) {
-        // A delete must not be lost: what it drops would be back after a restart.
-        if let Err(cause) = self.jobs.send(Job::Delete(keys)) {
-            tracing::error!(%cause, "the cache's files are not written any more");
-        }
+    pub(super) fn delete(&self, keys: impl IntoIterator<Item = Key>) {
+        self.doomed.lock().extend(keys);
     }
 
     pub(super) async fn read(&self, key: Key) -> Option<Bytes> {
+        if self.doomed.lock().contains(&key) {
+            return None;
+        }
         let (reply, answer) = oneshot::channel();
         self.jobs.try_send(Job::Read(key, reply)).ok()?;
         tokio::time::timeout(READ, answer).await.ok()?.ok()?
@@ -89,42 +94,58 @@ impl Disk {
     }
 }
 
-fn run(mut store: Store, waiting: &Receiver<Job>, evicted: &Mutex<Vec<Key>>) {
-    let (mut due, mut rounds) = (Instant::now() + SYNC_EVERY, 0_u32);
-    loop {
-        match waiting.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            Ok(job) => work(&mut store, job),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return told(store.sync()),
-        }
-        if Instant::now() < due {
-            continue;
-        }
-        due = Instant::now() + SYNC_EVERY;
-        told(store.sync());
-        rounds = rounds.wrapping_add(1);
-        if rounds.is_multiple_of(COMPACT_EVERY) {
-            told(store.compact(now()).map(|_| ()));
-        }
-        evicted.lock().extend(store.take_evicted().into_iter().map(Key));
-        gauge!(names::CACHE_DISK_BYTES).set(store.bytes() as f64);
-    }
+struct Writer {
+    store: Store,
+    evicted: Arc<Mutex<Vec<Key>>>,
+    doomed: Arc<Mutex<HashSet<Key>>>,
 }
 
-fn work(store: &mut Store, job: Job) {
-    match job {
-        Job::Put(record) => told(store.append(&record, now()).map(|_| ())),
-        Job::Delete(keys) => {
-            keys.iter().for_each(|key| told(store.delete(&key.0).map(|_| ())));
+impl Writer {
+    fn run(mut self, waiting: &Receiver<Job>) {
+        let (mut due, mut rounds) = (Instant::now() + SYNC_EVERY, 0_u32);
+        loop {
+            match waiting.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(job) => self.work(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.delete();
+                    return told(self.store.sync());
+                }
+            }
+            if Instant::now() < due {
+                continue;
+            }
+            due = Instant::now() + SYNC_EVERY;
+            self.delete();
+            told(self.store.sync());
+            rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(COMPACT_EVERY) {
+                told(self.store.compact(now()).map(|_| ()));
+            }
+            self.evicted.lock().extend(self.store.take_evicted().into_iter().map(Key));
+            gauge!(names::CACHE_DISK_BYTES).set(self.store.bytes() as f64);
         }
-        Job::Read(key, reply) => {
-            let answer = store.read_answer(&key.0, now()).unwrap_or_else(|cause| {
-                tracing::warn!(%cause, "a damaged answer in the cache's files");
-                told(store.delete(&key.0).map(|_| ()));
-                None
-            });
-            // It may have given up by now.
-            let _ = reply.send(answer);
+    }
+
+    fn delete(&mut self) {
+        let doomed = std::mem::take(&mut *self.doomed.lock());
+        for key in doomed {
+            told(self.store.delete(&key.0).map(|_| ()));
+        }
+    }
+
+    fn work(&mut self, job: Job) {
+        match job {
+            Job::Put(record) => told(self.store.append(&record, now()).map(|_| ())),
+            Job::Read(key, reply) => {
+                let answer = self.store.read_answer(&key.0, now()).unwrap_or_else(|cause| {
+                    tracing::warn!(%cause, "a damaged answer in the cache's files");
+                    told(self.store.delete(&key.0).map(|_| ()));
+                    None
+                });
+                // It may have given up by now.
+                let _ = reply.send(answer);
+            }
         }
     }
 }

@@ -7,10 +7,6 @@ struct Written;
 
 #[async_trait]
 impl Embedder for Written {
-    fn name(&self) -> String {
-        "written".into()
-    }
-
     async fn embed(&self, texts: Vec<String>) -> Result<Vec<Embedding>, String> {
         if texts.iter().any(|text| text.starts_with("broken")) {
             return Err("broken".into());
