@@ -29,6 +29,7 @@ bench:
 	@sh tests/setup.sh bench
 	@python3 benches/harness/run.py $(ARGS)
 	$(if $(findstring --only,$(ARGS)),,@python3 benches/harness/plugins.py $(ARGS))
+	$(if $(findstring --only,$(ARGS)),,@python3 benches/harness/cache.py $(ARGS))
 
 fmt:
 	cargo fmt --all

@@ -111,7 +111,8 @@ test)
 bench)
     build
     # shellcheck disable=SC2046
-    install $(missing nginx=nginx "python3=$(package python3 python3 python)")
+    install $(missing nginx=nginx "python3=$(package python3 python3 python)" \
+        "redis-server=$(package redis-server redis redis)")
     ;;
 *) say "usage: setup.sh build | test | bench"; exit 2 ;;
 esac

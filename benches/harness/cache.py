@@ -6,10 +6,10 @@ medians of the rounds. CPU is user and system time of the one process named, per
 Answers are those of `sluicegate-load upstream`: 531 bytes of JSON, or a stream of 16 events. The upstream
 is of `kind: openai`, since answers of an Ollama whose models have no digest are not kept.
 
-- **Hits**: equal requests of 1 KB on 64 connections or 1: *whole* from `sluicegate-load`, made ones to
-  keep by a `seed`; *stream* with `"temperature":0`, from a client in this file. nginx says `return 200` with the same body and content type. *memory* is the
-  cache in process, *unix* and *tcp* are a real Redis on a Unix socket and on loopback. "ratio" is
-  CPU over nginx's. "Redis CPU" is the time of redis-server per request. With 1 connection everything
+- **Hits**: equal requests of 1 KB on 64 connections or 1: *whole* from `sluicegate-load`; *stream* from
+  a client in this file; both with a temperature of 0. nginx says `return 200` with the same body and
+  content type. *memory* is the cache in process, *unix* and *tcp* are a real Redis on a Unix socket and
+  on loopback. "ratio" is CPU over nginx's. "Redis CPU" is the time of redis-server per request. With 1 connection everything
   runs on one core, as one thing happens at a time: whether two processes share a core by chance would
   else change times severalfold. So an exchange takes what all who have a part in it compute.
 - **Round trips**: p50 on one connection. "added" is a hit through Redis less a hit in process. "GET"
@@ -49,9 +49,8 @@ import urllib.request
 import run
 
 PARTS = ["hits", "misses", "entries"]
-# `--model` is written into the body as it is. What follows it makes the request one to keep; `user`
-# says nothing about the answer.
-KEPT = ["--model", 'm","seed":1,"user":"bench']
+# Makes the request one to keep.
+KEPT = ["--temperature", "0"]
 STREAM = '"stream":true,"events":16,'
 CONNECTIONS = [64, 1]
 SIZES = [1_000, 10_000, 100_000]

@@ -1,10 +1,11 @@
 //! Fuzzes what reads bytes of strangers: the event splitter, the JSON scanner with its splices, what
-//! plugins decide and edit, the configuration loader. Structure-aware mutation on stable Rust; a failure prints the input.
+//! plugins decide and edit, what the cache keeps and compares, the configuration loader. Structure-aware mutation on stable Rust; a failure prints the input.
 //!
 //! `cargo run -p sluicegate-fuzz -- [SECONDS] [SEED]`
 
 #![allow(clippy::panic, clippy::expect_used, reason = "a broken invariant is to stop the run")]
 
+mod cache;
 mod config;
 mod mutate;
 mod plugin;
@@ -18,10 +19,11 @@ use mutate::Mutator;
 /// One target: its name, its seeds and what must hold for any input.
 type Target = (&'static str, &'static [&'static [u8]], fn(&[u8], &mut fastrand::Rng));
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 5] = [
     ("stream", stream::SEEDS, stream::check),
     ("splice", splice::SEEDS, splice::check),
     ("plugin", plugin::SEEDS, plugin::check),
+    ("cache", cache::SEEDS, cache::check),
     ("config", config::SEEDS, config::check),
 ];
 
