@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::cache::Cache;
 use crate::config::units::Secret;
 use crate::error::{Dialect, Error, Kind};
+use crate::gpu::Report;
 use crate::plugin::record::Decision;
 use crate::response::downstream::{self, Head};
 
@@ -74,6 +75,8 @@ pub trait Source: Send + Sync {
     fn upstreams(&self) -> Vec<UpstreamStatus>;
     /// What plugins decided about a request, if it was one of the last.
     fn decision(&self, id: &str) -> Option<Arc<Decision>>;
+    /// The GPUs of this machine.
+    fn gpus(&self) -> Report;
     /// The response cache.
     fn cache(&self) -> Arc<Cache>;
     /// The token asked for.
@@ -125,13 +128,14 @@ impl Admin {
             }
             "/metrics" => Ok(page(StatusCode::OK, METRICS_TYPE, self.source.metrics())),
             "/api/upstreams" => json(StatusCode::OK, &self.source.upstreams()),
+            "/api/gpu" => json(StatusCode::OK, &self.source.gpus()),
             _ => self.named(path),
         }
     }
 
     fn named(&self, path: &str) -> Result<(Head, Bytes), Error> {
         let Some(id) = path.strip_prefix("/api/decisions/") else {
-            let message = "the admin listener has /metrics, /healthz, /readyz, /api/upstreams, \
+            let message = "the admin listener has /metrics, /healthz, /readyz, /api/upstreams, /api/gpu, \
                            /api/decisions/{request-id} and /api/cache/entries[/{id}]";
             return Err(Error::new(Kind::UnknownPath, message));
         };

@@ -133,6 +133,12 @@ impl Cache {
         Ok(Arc::new(Self { config: config.clone(), store, similar, semantic, pinned, writes }))
     }
 
+    /// Whether a question may get the answer to another that asks the same.
+    #[must_use]
+    pub fn compares_questions(&self) -> bool {
+        self.semantic.is_some() || self.config.lexical.is_some()
+    }
+
     /// How it is configured.
     #[must_use]
     pub fn config(&self) -> &CacheConfig {
@@ -263,7 +269,7 @@ impl Cache {
     }
 
     async fn announce(&self, news: News) {
-        let somebody_cares = self.semantic.is_some() || self.config.lexical.is_some();
+        let somebody_cares = self.compares_questions();
         if let Store::Redis(redis) = &*self.store
             && somebody_cares
             && redis.announce(&news).await.is_err()
@@ -274,7 +280,7 @@ impl Cache {
 
     /// Takes in what other replicas learnt.
     async fn listen(&self, redis: &Redis) {
-        if self.semantic.is_none() && self.config.lexical.is_none() {
+        if !self.compares_questions() {
             return;
         }
         // One that does not answer is asked again the next time.

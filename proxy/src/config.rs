@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod glob;
+pub mod gpus;
 pub mod load;
 pub mod plugins;
 pub mod raw;
@@ -54,6 +55,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Upstreams in order of preference; never empty.
     pub upstreams: Vec<UpstreamConfig>,
+    /// The GPUs of this machine.
+    pub gpus: gpus::Gpus,
     /// Routes in file order.
     pub routes: Vec<RouteConfig>,
     /// Queue bounds.

@@ -9,6 +9,7 @@
 //! - [`cache`]: answers given before, given again
 //! - [`admission`]: a place at an upstream, or a bounded wait for one
 //! - [`breaker`]: whether an upstream is worth asking
+//! - [`gpu`]: what the GPUs of this machine are doing
 //! - [`upstream`]: connections, one exchange, what an upstream has
 //! - [`response`]: streams split and watched, answers written
 //! - [`pipeline`]: the only code that knows this order
@@ -27,6 +28,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod gpu;
 pub mod ids;
 pub mod listener;
 pub mod ollama;

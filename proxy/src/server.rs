@@ -15,6 +15,8 @@ use tokio::sync::watch;
 
 use self::reload::Watched;
 use crate::config::Config;
+use crate::config::gpus::ProbeChoice;
+use crate::gpu::{Options, Sampler};
 use crate::listener::inherit::Sockets;
 use crate::listener::tls::Certificate;
 use crate::pipeline::state::{Shared, Snapshot};
@@ -45,11 +47,25 @@ pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let loader = Arc::new(Loader::default());
     let plugins = loader.load(&config, &[])?;
     let snapshot = Snapshot::new(config.clone(), upstream_tls(&config)?.as_ref(), plugins, None)?;
-    let shared = Arc::new(Shared::new(snapshot, log));
+    let shared = Arc::new(Shared::new(snapshot, log, gpus(&config)));
     let (stop, _) = watch::channel(false);
     let server = Server { file, shared, sockets, certificate, loader, metrics, stop };
     worker::start(&server)?;
     control::run(server, watched)
+}
+
+/// Watches the GPUs of this machine, on a thread of their own.
+fn gpus(config: &Config) -> Sampler {
+    let gpus = &config.gpus;
+    if gpus.probe == ProbeChoice::None {
+        return Sampler::absent();
+    }
+    let mut options = Options { interval: gpus.poll.0, ..Options::default() };
+    options.nvml_library = gpus.nvml_library.as_ref().map(|path| path.clone().into_os_string());
+    if let Some(root) = &gpus.amdgpu_root {
+        options.amdgpu_root.clone_from(root);
+    }
+    Sampler::detect(options)
 }
 
 /// TLS for upstreams, made when a configuration first needs it: reading the system's roots takes

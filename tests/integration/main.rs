@@ -35,6 +35,8 @@ mod operations;
 mod plugins;
 // Answers given again.
 mod cache;
+// The GPUs of the machine.
+mod gpus;
 
 use std::net::SocketAddr;
 use std::time::Duration;

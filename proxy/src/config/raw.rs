@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 pub use super::cache::RawCache;
+pub use super::gpus::Gpus;
 pub use super::plugins::RawPlugin;
 use super::units::{ByteSize, Period, SecretSource};
 
@@ -48,6 +49,8 @@ pub struct Raw {
     /// Servers that speak Ollama's or OpenAI's HTTP, by name, in order of preference. Default: one
     /// named `host` at `$OLLAMA_HOST`, else `http://127.0.0.1:11434`.
     pub upstreams: IndexMap<String, RawUpstream>,
+    /// The GPUs of this machine.
+    pub gpus: Gpus,
     /// Names clients ask for, and where they go. A model that no route names is served under its
     /// own name by the first upstream that has it.
     pub routes: Vec<RawRoute>,
@@ -86,6 +89,7 @@ impl Default for Raw {
             cors: Cors::default(),
             access_log: AccessLog::default(),
             upstreams: IndexMap::new(),
+            gpus: Gpus::default(),
             routes: Vec::new(),
             admission: Admission::default(),
             breaker: BreakerConfig::default(),

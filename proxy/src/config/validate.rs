@@ -12,8 +12,8 @@ use super::raw::{
     BreakerConfig, Raw, RawKey, RawRoute, RawTarget, RawUpstream, Timeouts, UpstreamKind,
 };
 use super::{
-    Config, KeyConfig, PluginConfig, RouteConfig, TargetConfig, UpstreamConfig, cache, plugins,
-    redis,
+    Config, KeyConfig, PluginConfig, RouteConfig, TargetConfig, UpstreamConfig, cache, gpus,
+    plugins, redis,
 };
 
 /// Where Ollama listens unless told otherwise.
@@ -44,6 +44,7 @@ pub(super) fn validate(
     let keys = keys(&raw.keys, source)?;
     bounds(&raw)?;
     breaker(raw.breaker)?;
+    gpus::check(&raw.gpus)?;
     let cache = cache::validate(&raw.cache, &upstreams, source)?;
     let admin_token = raw
         .admin_token
@@ -65,6 +66,7 @@ pub(super) fn validate(
         cors_origins: raw.cors.origins,
         log_format: raw.access_log.format,
         upstreams,
+        gpus: raw.gpus,
         routes,
         queue: raw.admission.queue,
         breaker: raw.breaker,

@@ -262,7 +262,7 @@ impl Pipeline {
             embedding: None,
             leader: None,
         });
-        ticket.terms.similar &= ticket.canonical.plain;
+        ticket.terms.similar &= ticket.canonical.plain && snapshot.cache.compares_questions();
         ticket.scope = ticket.scope_for(&target.model, &weights);
         ticket.key = ticket.key_in(&ticket.scope);
         Ok(Some(ticket))

@@ -18,6 +18,7 @@ use super::{Pipeline, Stop};
 use crate::breaker::State;
 use crate::cache::policy::{Mode, Policy};
 use crate::error::{Error, Kind};
+use crate::gpu::Sampler;
 use crate::plugin::decision::Order;
 use crate::plugin::direct::Direct;
 use crate::plugin::document::{Document, Form};
@@ -58,6 +59,7 @@ struct Pass<'a> {
     summary: types::Request,
     trail: Trail,
     cache_policy: Policy,
+    gpus: &'a Sampler,
 }
 
 impl Pipeline {
@@ -120,7 +122,8 @@ impl Pipeline {
         // A request that moved to another route keeps its trail.
         let trail = ctx.trail.take().map_or_else(Trail::default, |trail| *trail);
         let cache_policy = std::mem::take(&mut ctx.cache_policy);
-        let mut pass = Pass { chain, request, summary, trail, cache_policy };
+        let gpus = &self.shared.gpus;
+        let mut pass = Pass { chain, request, summary, trail, cache_policy, gpus };
         let passed = tokio::select! {
             biased;
             passed = pass.run(snapshot, plan, &mut ctx.reason) => passed.map_err(Stop::Refused),
@@ -220,7 +223,7 @@ impl Pass<'_> {
         plan: &mut Plan,
         reason: &mut HeaderValue,
     ) -> Result<(), Error> {
-        let targets = targets(snapshot, plan);
+        let targets = targets(snapshot, plan, self.gpus);
         let hidden = Hidden::from(&mut self.summary, link);
         let began = Instant::now();
         let decided = link.route(&self.summary, &targets).await;
@@ -406,14 +409,14 @@ fn describe(policy: &cache_policy::Policy) -> String {
     format!("{mode}{ttl}")
 }
 
-fn targets(snapshot: &Snapshot, plan: &Plan) -> Vec<wit::Target> {
+fn targets(snapshot: &Snapshot, plan: &Plan, gpus: &Sampler) -> Vec<wit::Target> {
     let primary = plan.targets.iter().map(|target| (target, false));
     let all = primary.chain(plan.fallback.iter().map(|target| (target, true)));
-    all.map(|(target, fallback)| state(&snapshot.backends[target.upstream], target, fallback))
+    all.map(|(target, fallback)| state(&snapshot.backends[target.upstream], target, fallback, gpus))
         .collect()
 }
 
-fn state(backend: &Arc<Backend>, target: &Target, fallback: bool) -> wit::Target {
+fn state(backend: &Arc<Backend>, target: &Target, fallback: bool, gpus: &Sampler) -> wit::Target {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let residency = backend.residency.of(&target.model);
     wit::Target {
@@ -423,7 +426,7 @@ fn state(backend: &Arc<Backend>, target: &Target, fallback: bool) -> wit::Target
         weight: target.weight,
         resident: residency.resident,
         partial: residency.partial,
-        headroom: backend.headroom(),
+        headroom: backend.headroom(gpus),
         in_flight: count(backend.slots.in_flight()),
         waiting: count(backend.slots.waiting()),
         tokens_per_second: backend.speeds.of(&target.model),

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::config::load::nearest;
 use crate::config::raw::UpstreamKind;
 use crate::error::{Error, Kind};
+use crate::gpu::{Gpu, Sampler};
 use crate::listener::accept::Connections;
 use crate::plugin::{Chain, Decisions, Plugins};
 use crate::request::auth::Callers;
@@ -29,6 +30,9 @@ use crate::telemetry::AccessLog;
 use crate::upstream::catalogue::Listing;
 use crate::upstream::residency::{Residency, Speeds};
 use crate::upstream::{Catalogue, Digests, Origin, Pool};
+
+/// A reading of GPUs that is older says nothing about now.
+const FRESH: Duration = Duration::from_secs(5);
 
 /// One upstream: its address and its live state.
 #[derive(Debug)]
@@ -70,13 +74,21 @@ impl Backend {
         self.last_answer.lock().is_some_and(|at| at > since)
     }
 
-    /// Bytes of VRAM that a model could still take, where `vram` is declared: what no loaded model
-    /// takes, and all of it while nothing runs, because idle models make room.
+    /// Bytes of VRAM that a model could still take: what no loaded model takes, and that of loaded
+    /// ones too while nothing runs, because idle models make room. Of what `vram` declares, else of
+    /// the GPUs of this machine where the upstream runs here too.
     #[must_use]
-    pub fn headroom(&self) -> Option<u64> {
-        let declared = self.origin.config.vram?;
+    pub fn headroom(&self, gpus: &Sampler) -> Option<u64> {
         let taken = self.residency.vram()?;
-        Some(if self.slots.in_flight() == 0 { declared } else { declared.saturating_sub(taken) })
+        let idle = self.slots.in_flight() == 0;
+        if let Some(declared) = self.origin.config.vram {
+            return Some(if idle { declared } else { declared.saturating_sub(taken) });
+        }
+        let here =
+            matches!(self.origin.config.origin.host(), Some("127.0.0.1" | "localhost" | "[::1]"));
+        let sample = gpus.within(FRESH).filter(|sample| here && !sample.gpus.is_empty())?;
+        let free: u64 = sample.gpus.iter().map(Gpu::memory_free).sum();
+        Some(if idle { free.saturating_add(taken) } else { free })
     }
 
     /// Whether it has Ollama's native endpoints.
@@ -250,6 +262,8 @@ pub struct Shared {
     pub decisions: Decisions,
     /// Requests being answered that others may follow.
     pub flights: Arc<Flights<super::cache::Origin>>,
+    /// The GPUs of this machine.
+    pub gpus: Sampler,
     active: AtomicUsize,
 }
 
@@ -260,7 +274,7 @@ pub struct Active<'a>(&'a AtomicUsize);
 impl Shared {
     /// Shared state around a first snapshot.
     #[must_use]
-    pub fn new(snapshot: Snapshot, log: Arc<AccessLog>) -> Self {
+    pub fn new(snapshot: Snapshot, log: Arc<AccessLog>, gpus: Sampler) -> Self {
         let connections = Arc::new(Connections::default());
         connections.set_limit(snapshot.config.limits.connections);
         Self {
@@ -270,6 +284,7 @@ impl Shared {
             connections,
             decisions: Decisions::default(),
             flights: Arc::default(),
+            gpus,
             active: AtomicUsize::new(0),
         }
     }

@@ -96,6 +96,7 @@ async fn reload(server: &Server) -> Result<(), String> {
         ("admin", old.config.admin != config.admin),
         ("workers", old.config.workers != config.workers),
         ("h2c", old.config.h2c != config.h2c),
+        ("gpus", old.config.gpus != config.gpus),
         ("plugin_store", old.config.plugin_store != config.plugin_store),
         ("plugin_cache", old.config.plugin_cache != config.plugin_cache),
         ("tls", old.config.tls.is_some() != config.tls.is_some()),

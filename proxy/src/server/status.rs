@@ -11,6 +11,7 @@ use crate::breaker::State;
 use crate::cache::Cache;
 use crate::config::raw::UpstreamKind;
 use crate::config::units::Secret;
+use crate::gpu::Report;
 use crate::pipeline::state::{Backend, Shared};
 use crate::plugin::record::Decision;
 use crate::telemetry::names;
@@ -33,6 +34,7 @@ impl Status {
     fn take_gauges(&self) {
         gauge!(names::CONNECTIONS).set(self.shared.connections.open() as f64);
         gauge!(names::BODY_BYTES).set(self.shared.budget.used() as f64);
+        self.take_gpu_gauges();
         for backend in &self.shared.snapshot.load().backends {
             let of = |name| gauge!(name, "upstream" => backend.name().to_owned());
             of(names::IN_FLIGHT).set(backend.slots.in_flight() as f64);
@@ -45,6 +47,28 @@ impl Status {
             let known = backend.catalogue.known();
             let up = known.problem.is_none() && known.models.is_some();
             of(names::UP).set(f64::from(u8::from(up)));
+        }
+    }
+}
+
+impl Status {
+    fn take_gpu_gauges(&self) {
+        for gpu in &self.shared.gpus.latest().gpus {
+            let of = |name| gauge!(name, "gpu" => gpu.id.clone(), "name" => gpu.name.clone());
+            of(names::GPU_MEMORY_USED).set(gpu.memory_used as f64);
+            of(names::GPU_MEMORY_TOTAL).set(gpu.memory_total as f64);
+            let readings = [
+                (names::GPU_UTILIZATION, gpu.utilization),
+                (names::GPU_TEMPERATURE, gpu.temperature),
+                (names::GPU_POWER, gpu.power),
+            ];
+            for (name, value) in readings {
+                // What cannot be read is not zero.
+                of(name).set(value.unwrap_or(f64::NAN));
+            }
+        }
+        if let Some(age) = self.shared.gpus.age() {
+            gauge!(names::GPU_AGE).set(age.as_secs_f64());
         }
     }
 }
@@ -71,6 +95,10 @@ impl Source for Status {
 
     fn decision(&self, id: &str) -> Option<Arc<Decision>> {
         self.shared.decisions.get(id)
+    }
+
+    fn gpus(&self) -> Report {
+        self.shared.gpus.report()
     }
 
     fn cache(&self) -> Arc<Cache> {

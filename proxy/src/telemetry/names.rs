@@ -81,6 +81,18 @@ pub const CACHE_SAVED_TOKENS: &str = "sluicegate_cache_saved_tokens_total";
 pub const CACHE_BLAMED: &str = "sluicegate_cache_blamed_total";
 /// Hits in shadow mode, by whether the fresh answer was the same.
 pub const CACHE_SHADOW: &str = "sluicegate_cache_shadow_total";
+/// Memory of a GPU that is taken, by whomever.
+pub const GPU_MEMORY_USED: &str = "sluicegate_gpu_memory_used_bytes";
+/// Memory of a GPU.
+pub const GPU_MEMORY_TOTAL: &str = "sluicegate_gpu_memory_total_bytes";
+/// Share of the last moments in which a GPU was at work, 0 to 1.
+pub const GPU_UTILIZATION: &str = "sluicegate_gpu_utilization_ratio";
+/// Temperature of a GPU.
+pub const GPU_TEMPERATURE: &str = "sluicegate_gpu_temperature_celsius";
+/// Power a GPU takes.
+pub const GPU_POWER: &str = "sluicegate_gpu_power_watts";
+/// Age of what is known of GPUs: it grows when they cannot be read.
+pub const GPU_AGE: &str = "sluicegate_gpu_sample_age_seconds";
 /// Always 1; the version is a label.
 pub const BUILD: &str = "sluicegate_build_info";
 
@@ -148,5 +160,11 @@ pub fn describe() {
     describe_counter!(CACHE_SAVED_TOKENS, "Tokens that hits saved.");
     describe_counter!(CACHE_BLAMED, "Answers that callers called wrong.");
     describe_counter!(CACHE_SHADOW, "Hits in shadow mode.");
+    describe_gauge!(GPU_MEMORY_USED, Unit::Bytes, "Memory of a GPU that is taken.");
+    describe_gauge!(GPU_MEMORY_TOTAL, Unit::Bytes, "Memory of a GPU.");
+    describe_gauge!(GPU_UTILIZATION, "Share of time in which a GPU was at work.");
+    describe_gauge!(GPU_TEMPERATURE, "Temperature of a GPU.");
+    describe_gauge!(GPU_POWER, "Power a GPU takes.");
+    describe_gauge!(GPU_AGE, Unit::Seconds, "Age of what is known of GPUs.");
     describe_gauge!(BUILD, "Always 1; the version is a label.");
 }
