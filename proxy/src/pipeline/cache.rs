@@ -236,8 +236,9 @@ impl Pipeline {
         let extra = ctx.cache_policy.scope.take();
         let passed = std::mem::take(&mut ctx.passed);
         let chain = passed.fingerprint(&ctx.caller.0);
-        // They go on to such an upstream, and may say there which model is meant.
-        let headers = if backend.is_ollama() {
+        // They go on to an upstream of OpenAI's kind, and may say there which model is meant.
+        let mut targets = plan.targets.iter().chain(&plan.fallback);
+        let headers = if targets.all(|one| snapshot.backends[one.upstream].is_ollama()) {
             [0; 32]
         } else {
             headers_that_matter(&session.req_header().headers)

@@ -151,16 +151,17 @@ impl Ticket {
         took: Duration,
         body: Option<Bytes>,
     ) {
-        if self.passed.is_doubtful() {
-            counter!(names::CACHE_UNFIT, "reason" => "plugin_failed").increment(1);
-            return;
-        }
+        let doubtful = self.passed.is_doubtful();
         let entry = match answer {
-            Err(unfit) => {
-                counter!(names::CACHE_UNFIT, "reason" => unfit.as_str()).increment(1);
+            Ok(_) if doubtful => {
+                unfit("plugin_failed");
                 None
             }
             Ok(answer) => self.entry(answer, origin, took).await,
+            Err(cause) => {
+                unfit(cause.as_str());
+                None
+            }
         };
         if let Some((fresh, scope)) = &entry {
             self.compare(fresh);
@@ -170,11 +171,13 @@ impl Ticket {
                     let embedding = self.embedding.take();
                     self.cache.put(Arc::clone(fresh), *scope, embedding);
                 }
-                (true, false) => counter!(names::CACHE_UNFIT, "reason" => "too_large").increment(1),
+                (true, false) => unfit("too_large"),
                 (false, _) => {}
             }
         }
         if let Some(leader) = self.leader.take() {
+            // What plugins let through by mistake is for nobody else.
+            let body = body.filter(|_| !doubtful);
             leader.end(End::Whole { body, entry: entry.map(|(entry, _)| entry) });
         }
     }
@@ -226,6 +229,10 @@ impl Ticket {
         let outcome = if kept.answer.text() == fresh.answer.text() { "same" } else { "different" };
         counter!(names::CACHE_SHADOW, "level" => *level, "outcome" => outcome).increment(1);
     }
+}
+
+fn unfit(reason: &'static str) {
+    counter!(names::CACHE_UNFIT, "reason" => reason).increment(1);
 }
 
 /// Whether a text may be asked in other words.
