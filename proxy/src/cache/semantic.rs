@@ -11,7 +11,7 @@ mod batch;
 mod disk;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,7 +29,7 @@ use super::lexical::{Question, guard};
 use super::rows::Rows;
 use super::selection::Selection;
 use super::similar::Reason;
-use super::store::{Limits, Record};
+use super::store::{Limits, OpenError, Record};
 use crate::config::cache::SemanticConfig;
 use crate::telemetry::names;
 
@@ -90,7 +90,7 @@ pub struct Semantic {
     known: Mutex<HashMap<Key, Known>>,
     /// Cosines at which answers were given wrongly, by their keys; outlives the answers.
     wrong: Mutex<HashMap<Key, f64>>,
-    disk: Option<Disk>,
+    disk: OnceLock<Disk>,
 }
 
 /// Keys of which a wrong cosine is remembered.
@@ -106,33 +106,44 @@ impl Semantic {
         embedder: Arc<dyn Embedder>,
         now: u64,
     ) -> Result<Self, String> {
-        let mut semantic = Self {
+        let semantic = Self {
             config: config.clone(),
             batches: ArcSwap::from_pointee(Batches::new(embedder)?),
             rows: Mutex::new(Rows::new(config.entries)),
             known: Mutex::default(),
             wrong: Mutex::default(),
-            disk: None,
+            disk: OnceLock::new(),
         };
-        if let Some(path) = &config.path {
-            let limits = Limits {
-                bytes: config.size,
-                entries: config.entries,
-                segment_bytes: SEGMENT,
-                max_age: MAX_AGE,
-            };
-            let (disk, entries) = Disk::open(path, limits, now)?;
-            for entry in entries {
-                if let Ok(known) = serde_json::from_str::<Known>(&entry.text) {
-                    let embedding =
-                        Embedding { embedder: entry.embedder, vector: entry.vector.into() };
-                    semantic.add(entry.scope, Key(entry.key), &embedding, known);
-                }
+        match semantic.open_disk(now) {
+            Ok(()) => {}
+            // As while the process before this one drains.
+            Err(cause @ OpenError::Locked(_)) => {
+                tracing::warn!(%cause, "questions are kept in memory until it lets go");
             }
-            tracing::info!(questions = semantic.len(), "cached questions read from disk");
-            semantic.disk = Some(disk);
+            Err(cause) => return Err(format!("cache.semantic.path: {cause}")),
         }
         Ok(semantic)
+    }
+
+    /// Takes in what is on disk, and writes there from now on.
+    fn open_disk(&self, now: u64) -> Result<(), OpenError> {
+        let Some(path) = &self.config.path else { return Ok(()) };
+        let limits = Limits {
+            bytes: self.config.size,
+            entries: self.config.entries,
+            segment_bytes: SEGMENT,
+            max_age: MAX_AGE,
+        };
+        let (disk, entries) = Disk::open(path, limits, now)?;
+        for entry in entries {
+            let Ok(known) = serde_json::from_str::<Known>(&entry.text) else { continue };
+            let embedding = Embedding { embedder: entry.embedder, vector: entry.vector.into() };
+            self.add(entry.scope, Key(entry.key), &embedding, known);
+        }
+        tracing::info!(questions = self.len(), "cached questions read from disk");
+        // Only the one who looks after it opens it.
+        let _ = self.disk.set(disk);
+        Ok(())
     }
 
     /// Whether it holds what `config` wants held. Bounds of what lies on disk stay as they were when it
@@ -209,7 +220,7 @@ impl Semantic {
         if !self.add(scope, entry.key, embedding, known) {
             return;
         }
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = self.disk.get() {
             disk.put(Record {
                 key: entry.key.0,
                 scope,
@@ -230,7 +241,7 @@ impl Semantic {
         if let Some(evicted) = evicted {
             all.remove(&evicted);
             // What is not known any more could not be dropped any more.
-            if let Some(disk) = &self.disk {
+            if let Some(disk) = self.disk.get() {
                 disk.delete([evicted]);
             }
         }
@@ -240,7 +251,7 @@ impl Semantic {
 
     /// The answer under `key` as it was written to disk.
     pub async fn read(&self, key: &Key) -> Option<Entry> {
-        let bytes = self.disk.as_ref()?.read(*key).await?;
+        let bytes = self.disk.get()?.read(*key).await?;
         Entry::decode(*key, &bytes).ok()
     }
 
@@ -248,7 +259,7 @@ impl Semantic {
     pub fn forget(&self, key: &Key) -> bool {
         let known = self.rows.lock().remove(key);
         self.known.lock().remove(key);
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = self.disk.get() {
             disk.delete([*key]);
         }
         known
@@ -265,7 +276,7 @@ impl Semantic {
             self.rows.lock().remove(key);
             self.known.lock().remove(key);
         }
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = self.disk.get() {
             disk.delete(keys);
         }
     }
@@ -282,9 +293,15 @@ impl Semantic {
         *above = above.max(similarity);
     }
 
-    /// Forgets questions that disk had no room for.
+    /// Forgets questions that disk had no room for; opens it where another process had it.
     pub fn keep(&self) {
-        let Some(disk) = &self.disk else { return };
+        let Some(disk) = self.disk.get() else {
+            // Another process may have let go of it.
+            if let Err(cause) = self.open_disk(super::now()) {
+                tracing::debug!(%cause, "the cache's files are not opened yet");
+            }
+            return;
+        };
         for key in disk.evicted() {
             self.rows.lock().remove(&key);
             self.known.lock().remove(&key);

@@ -1,12 +1,12 @@
 //! A request's way through the cache: what it may get from there, whom it may follow, and what
 //! becomes of a fresh answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use metrics::{counter, gauge, histogram};
+use metrics::{Counter, Gauge, counter, gauge, histogram};
 use pingora_core::protocols::http::ServerSession;
 
 use super::ctx::{Cached, Ctx};
@@ -24,7 +24,6 @@ use crate::cache::search::Asking;
 use crate::config::cache::{Keep, Share};
 use crate::config::raw::UpstreamKind;
 use crate::error::{Error, Kind};
-use crate::openai::Usage;
 use crate::request::Request;
 use crate::request::endpoint::Endpoint;
 use crate::request::headers::forwarded;
@@ -374,11 +373,6 @@ pub(super) fn fill(entry: &Entry, shape: Shape) -> Bytes {
     entry.template(shape).fill(&id, now())
 }
 
-fn usage(entry: &Entry) -> Usage {
-    let (prompt_tokens, completion_tokens) = entry.answer.usage_counts();
-    Usage { prompt_tokens, completion_tokens }
-}
-
 pub(super) fn content_type(shape: Shape) -> HeaderValue {
     match shape {
         Shape::Whole => HeaderValue::from_static("application/json"),
@@ -428,13 +422,18 @@ fn bypass(ctx: &mut Ctx, reason: &'static str) {
     ctx.cached = Some(Cached::without("bypass", reason));
 }
 
+/// Looked up once: that costs more than recording a value.
+static SAVED: LazyLock<(Gauge, Counter, Counter)> = LazyLock::new(|| {
+    let tokens = |kind: &'static str| counter!(names::CACHE_SAVED_TOKENS, "type" => kind);
+    (gauge!(names::CACHE_SAVED_SECONDS), tokens("input"), tokens("output"))
+});
+
 fn saved(entry: &Entry) {
-    gauge!(names::CACHE_SAVED_SECONDS).increment(entry.facts.took_ms as f64 / 1_000.0);
-    let usage = usage(entry);
-    let both = [("input", usage.prompt_tokens), ("output", usage.completion_tokens)];
-    for (kind, tokens) in both {
-        counter!(names::CACHE_SAVED_TOKENS, "type" => kind).increment(tokens.unwrap_or(0));
-    }
+    let (seconds, input, output) = &*SAVED;
+    seconds.increment(entry.facts.took_ms as f64 / 1_000.0);
+    let (prompt, completion) = entry.answer.usage_counts();
+    input.increment(prompt.unwrap_or(0));
+    output.increment(completion.unwrap_or(0));
 }
 
 /// `only-if-cached`, and nothing is (RFC 9111, 5.2.1.7).

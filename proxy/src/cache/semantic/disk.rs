@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::cache::key::Key;
 use crate::cache::now;
-use crate::cache::store::{Entry, Limits, Record, Store};
+use crate::cache::store::{Entry, Limits, OpenError, Record, Store};
 use crate::telemetry::names;
 
 /// What waits to be written or read; more is not kept.
@@ -47,9 +47,8 @@ impl Disk {
         path: &Path,
         limits: Limits,
         now: u64,
-    ) -> Result<(Self, Vec<Entry>), String> {
-        let (store, loaded) = Store::open(path, limits, now)
-            .map_err(|cause| format!("cache.semantic.path: {cause}"))?;
+    ) -> Result<(Self, Vec<Entry>), OpenError> {
+        let (store, loaded) = Store::open(path, limits, now)?;
         let dropped = loaded.dropped;
         if dropped.cut_bytes > 0 {
             tracing::warn!(
@@ -64,7 +63,7 @@ impl Disk {
         std::thread::Builder::new()
             .name("cache-disk".into())
             .spawn(move || writer.run(&waiting))
-            .map_err(|cause| cause.to_string())?;
+            .map_err(|source| OpenError::Io { dir: path.to_path_buf(), source })?;
         Ok((Self { jobs, evicted, doomed }, loaded.entries))
     }
 

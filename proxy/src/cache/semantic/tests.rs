@@ -99,13 +99,12 @@ async fn what_is_on_disk_is_there_after_a_restart_and_what_was_dropped_is_not() 
         semantic.forget(&dropped.key);
         assert_eq!(semantic.read(&kept.key).await.expect("read").answer.text(), "an answer");
     }
-    let semantic = loop {
-        // The thread that wrote lets go of the directory at its own time.
-        match Semantic::new(&config(Some(dir.path())), Arc::new(Written), super::super::now()) {
-            Ok(semantic) => break semantic,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
+    let semantic = self::semantic(Some(dir.path()));
+    // The thread that wrote lets go of the directory at its own time.
+    while semantic.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        semantic.keep();
+    }
     assert_eq!(semantic.len(), 1);
     assert!(semantic.find(&SCOPE, ASKED, &vector(&[1.0, 0.0]), 0.95).is_ok());
     assert_eq!(semantic.read(&kept.key).await.expect("read").facts, kept.facts);

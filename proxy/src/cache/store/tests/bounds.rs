@@ -9,7 +9,7 @@ use super::*;
 fn bytes_are_bounded_by_dropping_the_oldest() {
     let dir = tempfile::tempdir().expect("directory");
     let limits = Limits { bytes: 4096, ..roomy() };
-    let (mut store, _) = Store::open(dir.path(), limits, NOW).expect("opens");
+    let (mut store, _) = opened(dir.path(), limits, NOW);
     let mut evicted = Vec::new();
     for number in 0..100 {
         put(&mut store, number, 1);
@@ -22,11 +22,11 @@ fn bytes_are_bounded_by_dropping_the_oldest() {
     assert!(store.len() > 8);
     let left = store.len();
     drop(store);
-    let (store, loaded) = Store::open(dir.path(), limits, NOW).expect("opens");
+    let (store, loaded) = opened(dir.path(), limits, NOW);
     assert_eq!((store.len(), loaded.entries.len()), (left, left));
     drop(store);
     let less = Limits { bytes: 2048, ..limits };
-    let (store, loaded) = Store::open(dir.path(), less, NOW).expect("opens");
+    let (store, loaded) = opened(dir.path(), less, NOW);
     assert!(store.bytes() <= 2048 && store.len() < left);
     assert_eq!(loaded.dropped.evicted + loaded.entries.len(), left);
 }
@@ -35,7 +35,7 @@ fn bytes_are_bounded_by_dropping_the_oldest() {
 fn entries_are_bounded_and_a_bound_costs_a_part_of_them() {
     let dir = tempfile::tempdir().expect("directory");
     let limits = Limits { entries: 16, segment_bytes: 16 * 1024, ..roomy() };
-    let (mut store, _) = Store::open(dir.path(), limits, NOW).expect("opens");
+    let (mut store, _) = opened(dir.path(), limits, NOW);
     for number in 0..100 {
         put(&mut store, number, 1);
         assert!(store.len() <= 16);
@@ -52,7 +52,7 @@ fn entries_are_bounded_and_a_bound_costs_a_part_of_them() {
 fn deletes_are_bounded_too() {
     let dir = tempfile::tempdir().expect("directory");
     let limits = Limits { entries: 8, ..roomy() };
-    let (mut store, _) = Store::open(dir.path(), limits, NOW).expect("opens");
+    let (mut store, _) = opened(dir.path(), limits, NOW);
     for number in 0..200 {
         put(&mut store, number, 1);
         store.delete(&key(number)).expect("deletes");
@@ -64,7 +64,7 @@ fn deletes_are_bounded_too() {
 fn no_entry_is_served_longer_than_the_greatest_age() {
     let dir = tempfile::tempdir().expect("directory");
     let limits = Limits { max_age: Duration::from_secs(10), ..roomy() };
-    let (mut store, _) = Store::open(dir.path(), limits, NOW).expect("opens");
+    let (mut store, _) = opened(dir.path(), limits, NOW);
     put(&mut store, 1, 1);
     assert!(store.locate(&key(1), NOW + 9).is_some());
     assert!(store.locate(&key(1), NOW + 10).is_none());
@@ -73,10 +73,10 @@ fn no_entry_is_served_longer_than_the_greatest_age() {
     put(&mut store, 2, 1);
     drop(store);
     let shorter = Limits { max_age: Duration::from_secs(5), ..roomy() };
-    let (store, loaded) = Store::open(dir.path(), shorter, NOW + 4).expect("opens");
+    let (store, loaded) = opened(dir.path(), shorter, NOW + 4);
     assert_eq!(loaded.entries[0].expires, NOW + 5);
     drop(store);
-    let (_, loaded) = Store::open(dir.path(), shorter, NOW + 5).expect("opens");
+    let (_, loaded) = opened(dir.path(), shorter, NOW + 5);
     assert_eq!((loaded.entries.len(), loaded.dropped.expired), (0, 2));
 }
 

@@ -36,7 +36,7 @@ fn frees_what_is_dead_and_keeps_the_rest() {
     let dir = tempfile::tempdir().expect("directory");
     let expected = worn(dir.path());
     let now = NOW + 2;
-    let (mut store, _) = Store::open(dir.path(), roomy(), now).expect("opens");
+    let (mut store, _) = opened(dir.path(), roomy(), now);
     let before = store.bytes();
     compact(&mut store, now);
     assert!(store.bytes() < before * 3 / 4, "{before} -> {}", store.bytes());
@@ -46,7 +46,7 @@ fn frees_what_is_dead_and_keeps_the_rest() {
     };
     assert_eq!(on_disk(dir.path()), store.bytes());
     drop(store);
-    let (store, loaded) = Store::open(dir.path(), roomy(), now).expect("opens");
+    let (store, loaded) = opened(dir.path(), roomy(), now);
     assert_holds(&store, &loaded, &expected);
 }
 
@@ -58,7 +58,7 @@ fn a_crash_at_any_step_loses_nothing_and_brings_nothing_back() {
     let mut crashes = 0;
     for steps in 0.. {
         let dir = copy(worn_dir.path());
-        let (mut store, _) = Store::open(dir.path(), roomy(), now).expect("opens");
+        let (mut store, _) = opened(dir.path(), roomy(), now);
         seam::steps(Some(steps));
         let mut crashed = false;
         for _ in 0..100 {
@@ -84,7 +84,7 @@ fn a_crash_at_any_step_loses_nothing_and_brings_nothing_back() {
         }
         drop(store);
         for dir in [dir.path(), files.path()] {
-            let (store, loaded) = Store::open(dir, roomy(), now).expect("opens");
+            let (store, loaded) = opened(dir, roomy(), now);
             assert_holds(&store, &loaded, &expected);
         }
         if !crashed {
@@ -101,7 +101,7 @@ fn both_the_old_and_the_new_files_are_harmless() {
     let expected = worn(worn_dir.path());
     let now = NOW + 2;
     let dir = copy(worn_dir.path());
-    let (mut store, _) = Store::open(dir.path(), roomy(), now).expect("opens");
+    let (mut store, _) = opened(dir.path(), roomy(), now);
     compact(&mut store, now);
     drop(store);
     for entry in std::fs::read_dir(worn_dir.path()).expect("lists") {
@@ -111,7 +111,7 @@ fn both_the_old_and_the_new_files_are_harmless() {
         }
     }
     std::fs::write(dir.path().join("compact.tmp"), b"half").expect("writes");
-    let (store, loaded) = Store::open(dir.path(), roomy(), now).expect("opens");
+    let (store, loaded) = opened(dir.path(), roomy(), now);
     assert_eq!(store.len(), expected.len());
     assert_eq!(loaded.entries.len(), expected.len());
     assert!(!dir.path().join("compact.tmp").exists());
@@ -171,7 +171,7 @@ fn an_answer_that_was_replaced_does_not_outlive_its_successor() {
     assert_eq!(expired, [key(0)]);
     compact(&mut store, now);
     drop(store);
-    let (store, _) = Store::open(dir.path(), roomy(), now).expect("opens");
+    let (store, _) = opened(dir.path(), roomy(), now);
     assert_eq!(store.read_answer(&key(0), now).expect("reads"), None);
 }
 

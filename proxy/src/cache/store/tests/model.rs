@@ -116,7 +116,7 @@ impl Model {
     fn reopen(&mut self) {
         self.forget_evicted();
         self.store = None;
-        let (store, loaded) = Store::open(self.dir.path(), self.limits, self.now).expect("opens");
+        let (store, loaded) = opened(self.dir.path(), self.limits, self.now);
         assert!(loaded.dropped.cut_segments <= 1, "at most the last one is torn");
         assert_eq!(loaded.entries.len(), store.len());
         // What has expired counts as dead from here on, and the bound on those may evict.
@@ -160,7 +160,7 @@ proptest! {
     fn the_store_is_what_a_map_would_be(steps in steps(), entries in 3..20_usize) {
         let dir = tempfile::tempdir().expect("directory");
         let limits = limits(entries);
-        let (store, _) = Store::open(dir.path(), limits, NOW).expect("opens");
+        let (store, _) = opened(dir.path(), limits, NOW);
         let known = HashMap::new();
         let mut model = Model { dir, store: Some(store), limits, now: NOW, version: 0, known };
         for step in &steps {
