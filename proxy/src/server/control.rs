@@ -58,7 +58,8 @@ async fn supervise(server: Server, mut watched: Watched) -> Result<(), String> {
     tokio::spawn(probe_tripped(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(upkeep(server.metrics.clone()));
     tokio::spawn(keep_residency(Arc::clone(&server.shared), Arc::clone(&pool)));
-    tokio::spawn(keep_cache(Arc::clone(&server.shared), Arc::clone(&pool)));
+    tokio::spawn(keep_cache(Arc::clone(&server.shared)));
+    tokio::spawn(keep_digests(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(keep_lists(Arc::clone(&server.shared), Arc::clone(&pool)));
     if let Err(cause) = relieve_predecessor() {
         tracing::warn!(%cause, "the process before this one could not be told to stop");
@@ -207,13 +208,21 @@ async fn keep_residency(shared: Arc<Shared>, pool: Arc<Pool>) {
     }
 }
 
-/// The cache relies on the weights behind a model's name, and on its Redis.
-async fn keep_cache(shared: Arc<Shared>, pool: Arc<Pool>) {
+/// The cache relies on the weights behind a model's name.
+async fn keep_digests(shared: Arc<Shared>, pool: Arc<Pool>) {
     let mut ticks = interval(CACHE_EVERY);
     loop {
         ticks.tick().await;
-        let snapshot = shared.snapshot.load_full();
-        tokio::join!(snapshot.refresh_digests(&pool), snapshot.cache.keep());
+        shared.snapshot.load_full().refresh_digests(&pool).await;
+    }
+}
+
+async fn keep_cache(shared: Arc<Shared>) {
+    let mut ticks = interval(CACHE_EVERY);
+    loop {
+        ticks.tick().await;
+        let cache = Arc::clone(&shared.snapshot.load().cache);
+        cache.keep().await;
     }
 }
 
