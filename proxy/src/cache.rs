@@ -269,9 +269,8 @@ impl Cache {
     }
 
     async fn announce(&self, news: News) {
-        let somebody_cares = self.compares_questions();
         if let Store::Redis(redis) = &*self.store
-            && somebody_cares
+            && self.compares_questions()
             && redis.announce(&news).await.is_err()
         {
             failed_write("redis");
@@ -286,29 +285,35 @@ impl Cache {
         // One that does not answer is asked again the next time.
         let Ok(all) = redis.news().await else { return };
         for (id, news) in all {
-            match news {
-                None => {}
-                Some(News::Put(key, embedding)) => {
-                    let Ok(found) = redis.find(&key).await else { return };
-                    redis.heard(&id);
-                    let Some(entry) = found else { continue };
-                    let scope = blake3::Hash::from_hex(&entry.facts.scope);
-                    let (Ok(scope), Some(text)) = (scope, &entry.facts.question) else { continue };
-                    self.similar.remember(*scope.as_bytes(), text, key);
-                    if let (Some(semantic), Some(embedding)) = (&self.semantic, &embedding) {
-                        semantic.remember(*scope.as_bytes(), &entry, embedding);
-                    }
-                }
-                Some(News::Wrong { key, asked, similarity }) => {
-                    self.similar.blame_for(key, &asked, similarity);
-                    if let Some(semantic) = &self.semantic {
-                        semantic.raise(key, similarity);
-                    }
-                    self.unlearn(&key);
-                }
+            if let Some(news) = news
+                && self.learn(redis, news).await.is_err()
+            {
+                return;
             }
             redis.heard(&id);
         }
+    }
+
+    async fn learn(&self, redis: &Redis, news: News) -> Result<(), Unavailable> {
+        match news {
+            News::Put(key, embedding) => {
+                let Some(entry) = redis.find(&key).await? else { return Ok(()) };
+                let Ok(scope) = blake3::Hash::from_hex(&entry.facts.scope) else { return Ok(()) };
+                let scope = *scope.as_bytes();
+                self.remember_words(&entry, scope);
+                if let (Some(semantic), Some(embedding)) = (&self.semantic, &embedding) {
+                    semantic.remember(scope, &entry, embedding);
+                }
+            }
+            News::Wrong { key, asked, similarity } => {
+                self.similar.blame_for(key, &asked, similarity);
+                if let Some(semantic) = &self.semantic {
+                    semantic.raise(key, similarity);
+                }
+                self.unlearn(&key);
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the question under `key`; whether it was known by its meaning.

@@ -214,9 +214,10 @@ impl Pipeline {
         ctx.endpoint = endpoint.path();
         let caller = Arc::clone(snapshot.callers.authenticate(&header.headers)?);
         ctx.caller = caller.name.clone();
+        ctx.tenant = caller.tenant().map(str::to_owned);
         let _place = caller.enter()?;
         if endpoint == Endpoint::CacheFeedback {
-            let (head, body) = self.feedback(session, snapshot, &caller, ctx).await?;
+            let (head, body) = self.feedback(session, snapshot, ctx).await?;
             return self.finish_local(session, ctx, head, body).await;
         }
         if endpoint.is_local() {
@@ -226,7 +227,6 @@ impl Pipeline {
         let mut request = self.read_request(session, snapshot, endpoint).await?;
         ctx.asked.clone_from(&request.scan.model);
         caller.check_model(&request.scan.model)?;
-        ctx.tenant = caller.tenant().map(str::to_owned);
         let mut plan = self.plan(session, snapshot, &request, ctx).await?;
         let asked = cache::asked(&request);
         if snapshot.chain(&plan).is_some() {

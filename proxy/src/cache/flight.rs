@@ -132,12 +132,6 @@ pub struct Leader<M> {
 }
 
 impl<M> Leader<M> {
-    /// The key of what is asked.
-    #[must_use]
-    pub fn key(&self) -> Key {
-        self.key
-    }
-
     /// Says where the answer comes from.
     pub fn begun(&self, origin: M) {
         self.flight.state.lock().origin = Some(origin);

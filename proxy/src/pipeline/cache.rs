@@ -119,7 +119,7 @@ impl Pipeline {
         }
         let controls = Controls::read(&session.req_header().headers)?;
         let refused = ctx.cache_policy.mode == Some(policy::Mode::Off) || config.shadow;
-        if let Some(pinned) = pinned(snapshot, request, asked, &controls).filter(|_| !refused) {
+        if !refused && let Some(pinned) = pinned(snapshot, request, asked, &controls) {
             return Ok(Use::Give(pinned));
         }
         match policy::decide(config, asked, &controls, &ctx.cache_policy) {
@@ -221,8 +221,12 @@ impl Pipeline {
         } else {
             None
         };
-        let Some(canonical) = canonical(&request.body).ok().filter(|_| doubt.is_none()) else {
-            return unused(ctx, &terms, doubt.unwrap_or("unclear"));
+        // Before its body is taken apart, which is what a large one must not be.
+        if let Some(reason) = doubt {
+            return unused(ctx, &terms, reason);
+        }
+        let Ok(canonical) = canonical(&request.body) else {
+            return unused(ctx, &terms, "unclear");
         };
         let Some(target) = first(snapshot, plan) else { return Ok(None) };
         let backend = Arc::clone(&snapshot.backends[target.upstream]);

@@ -13,7 +13,6 @@ use super::{Pipeline, Stop};
 use crate::cache::key::Key;
 use crate::cache::redis::Unavailable;
 use crate::error::{Error, Kind};
-use crate::request::auth::Caller;
 use crate::request::body;
 use crate::response::downstream::Head;
 use crate::telemetry::names;
@@ -39,10 +38,8 @@ impl Pipeline {
         &self,
         session: &mut ServerSession,
         snapshot: &Snapshot,
-        caller: &Caller,
         ctx: &mut Ctx,
     ) -> Result<(Head, Bytes), Stop> {
-        ctx.tenant = caller.tenant().map(str::to_owned);
         let body = body::read(session, &snapshot.config.limits, &self.shared.budget).await?;
         let Feedback { entry, verdict: Verdict::Wrong } = serde_json::from_slice(&body.bytes)
             .map_err(|cause| {

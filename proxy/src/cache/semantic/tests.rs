@@ -1,5 +1,4 @@
-use super::super::answer::{Answer, Form};
-use super::super::entry::Facts;
+use super::super::entry::tests::entry as fixture;
 use super::*;
 
 /// A text's vector is given with it: `text|x,y`.
@@ -41,22 +40,9 @@ fn semantic(path: Option<&std::path::Path>) -> Semantic {
 const SCOPE: Scope = [5; 32];
 
 fn entry(text: &str) -> Entry {
-    let key = Key::new(&SCOPE, Some(text));
-    let now = super::super::now();
-    let facts = Facts {
-        id: key.to_string(),
-        scope: String::new(),
-        owner: "alice".into(),
-        endpoint: "/v1/chat/completions".into(),
-        upstream: "host".into(),
-        model: "m".into(),
-        question: Some(text.to_owned()),
-        stored: now,
-        ttl: 300,
-        took_ms: 1,
-        generation: [0; 3],
-    };
-    Entry::new(key, facts, Answer::of_text(Form::Chat, "m", "an answer"))
+    let mut entry = fixture(text, "an answer");
+    entry.facts.stored = super::super::now();
+    entry
 }
 
 const STORED: &str = "Who invented the steam engine?";
