@@ -51,7 +51,7 @@ fn may_use(module: &str, other: &str) -> bool {
         || GROUND.contains(&other)
         || (matches!(module, "router" | "admission" | "cache") && other == "breaker")
         // The admin listener writes its answers as every answer is written.
-        || (module == "admin" && matches!(other, "response" | "plugin" | "cache" | "gpu"))
+        || (module == "admin" && matches!(other, "response" | "plugin" | "cache" | "gpu" | "admission"))
 }
 
 #[test]

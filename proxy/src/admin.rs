@@ -2,6 +2,8 @@
 //! reads; all that it changes is what the cache holds.
 
 mod cache;
+pub mod models;
+pub mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,44 +19,22 @@ use serde::Serialize;
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 
+use self::models::Action;
+use self::state::{ModelStatus, QueueStatus, Status, UpstreamStatus};
 use crate::cache::Cache;
 use crate::config::units::Secret;
 use crate::error::{Dialect, Error, Kind};
 use crate::gpu::Report;
 use crate::plugin::record::Decision;
 use crate::response::downstream::{self, Head};
+use crate::telemetry::events::Event;
 
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Events on one screen.
+const SHOWN_EVENTS: usize = 20;
 /// The exposition format of Prometheus.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// One upstream as shown by `/api/upstreams`.
-#[derive(Clone, Debug, Serialize)]
-pub struct UpstreamStatus {
-    /// Its name in the configuration.
-    pub name: String,
-    /// `ollama` or `openai`.
-    pub kind: &'static str,
-    /// Where it is.
-    pub url: String,
-    /// Ollama's version.
-    pub version: Option<String>,
-    /// Whether it answered when last asked; null when it was not asked yet.
-    pub reachable: Option<bool>,
-    /// Why it did not.
-    pub problem: Option<String>,
-    /// `closed`, `open` or `half_open`.
-    pub breaker: &'static str,
-    /// Requests sent to it now.
-    pub in_flight: usize,
-    /// Requests waiting for it.
-    pub waiting: usize,
-    /// Requests sent to it at one time at most.
-    pub max_concurrent: usize,
-    /// The models it has.
-    pub models: Option<Vec<String>>,
-}
 
 /// Whether the gateway can serve.
 #[derive(Clone, Debug, Serialize)]
@@ -66,6 +46,7 @@ pub struct Readiness {
 }
 
 /// Where the admin listener reads from.
+#[async_trait]
 pub trait Source: Send + Sync {
     /// The metrics page.
     fn metrics(&self) -> String;
@@ -77,6 +58,14 @@ pub trait Source: Send + Sync {
     fn decision(&self, id: &str) -> Option<Arc<Decision>>;
     /// The GPUs of this machine.
     fn gpus(&self) -> Report;
+    /// Every model of every Ollama.
+    fn models(&self) -> Vec<ModelStatus>;
+    /// Who waits where.
+    fn queues(&self) -> Vec<QueueStatus>;
+    /// What admission did lately, newest first.
+    fn events(&self) -> Vec<Arc<Event>>;
+    /// Does something about a model, at `upstream` or at the only one that has it.
+    async fn act(&self, action: Action, model: &str, upstream: Option<&str>) -> Result<(), Error>;
     /// The response cache.
     fn cache(&self) -> Arc<Cache>;
     /// The token asked for.
@@ -95,12 +84,17 @@ impl Admin {
         Self { source }
     }
 
-    async fn answer(&self, session: &ServerSession) -> Result<(Head, Bytes), Error> {
-        let header = session.req_header();
-        let path = header.uri.path();
+    async fn answer(&self, session: &mut ServerSession) -> Result<(Head, Bytes), Error> {
+        let path = session.req_header().uri.path().to_owned();
+        let path = path.as_str();
         if !matches!(path, "/healthz" | "/readyz") {
             self.authorize(session)?;
         }
+        if let Some(action) = path.strip_prefix(models::PATH).and_then(Action::named) {
+            models::act(self.source.as_ref(), session, action).await?;
+            return json(StatusCode::OK, &serde_json::json!({ "done": true }));
+        }
+        let header = session.req_header();
         let of_cache = path
             .strip_prefix(cache::PATH)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -129,13 +123,32 @@ impl Admin {
             "/metrics" => Ok(page(StatusCode::OK, METRICS_TYPE, self.source.metrics())),
             "/api/upstreams" => json(StatusCode::OK, &self.source.upstreams()),
             "/api/gpu" => json(StatusCode::OK, &self.source.gpus()),
+            "/api/models" => json(StatusCode::OK, &self.source.models()),
+            "/api/queue" => json(StatusCode::OK, &self.source.queues()),
+            "/api/events" => json(StatusCode::OK, &self.source.events()),
+            "/api/status" => json(StatusCode::OK, &self.status()),
             _ => self.named(path),
+        }
+    }
+
+    /// Everything that one screen shows.
+    fn status(&self) -> Status {
+        let source = &self.source;
+        let events = source.events().iter().take(SHOWN_EVENTS).map(|one| (**one).clone()).collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            upstreams: source.upstreams(),
+            gpus: source.gpus(),
+            models: source.models(),
+            queues: source.queues(),
+            events,
         }
     }
 
     fn named(&self, path: &str) -> Result<(Head, Bytes), Error> {
         let Some(id) = path.strip_prefix("/api/decisions/") else {
-            let message = "the admin listener has /metrics, /healthz, /readyz, /api/upstreams, /api/gpu, \
+            let message = "the admin listener has /metrics, /healthz, /readyz, /api/status, /api/upstreams, \
+                           /api/gpu, /api/models[/load|unload|pin|unpin], /api/queue, /api/events, \
                            /api/decisions/{request-id} and /api/cache/entries[/{id}]";
             return Err(Error::new(Kind::UnknownPath, message));
         };
@@ -189,7 +202,7 @@ impl HttpServerApp for Admin {
             Ok(Ok(false) | Err(_)) | Err(_) => return None,
         }
         let (head, body) = self
-            .answer(&session)
+            .answer(&mut session)
             .await
             .unwrap_or_else(|error| downstream::error(&error, Dialect::OpenAi));
         downstream::whole(&mut session, head, body).await.ok()?;

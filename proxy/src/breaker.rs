@@ -3,6 +3,15 @@
 //!
 //! It counts what is the upstream's fault: 5xx, timeouts, broken connections, truncated streams.
 //! Back-pressure (429, a full queue) and a client's own mistakes are never failures.
+//!
+//! It is also opened from outside, by what `conditions` makes of the GPU, the loads and the speed:
+//! tripped once, or held open for as long as a condition lasts. Either way it closes as after
+//! errors: an upstream that answers a probe gets a few requests, and these decide.
+
+pub mod conditions;
+mod reason;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +20,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+pub use self::reason::Reason;
 use crate::config::raw::BreakerConfig;
+
+/// How long to wait for one that is held open. Nobody knows when that ends; a condition must be
+/// gone for seconds before it does.
+const HELD_WAIT: Duration = Duration::from_secs(5);
+/// Changes that are kept for `take_change`. They are taken several times a second, and a breaker
+/// changes far less often.
+const MAX_CHANGES: usize = 16;
 
 /// What the breaker does with requests now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +53,15 @@ impl State {
     }
 }
 
+/// A change of state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The state after it.
+    pub state: State,
+    /// Why it was Open or HalfOpen then; `None` when it closed.
+    pub reason: Option<Reason>,
+}
+
 /// The breaker of one upstream.
 #[derive(Debug)]
 pub struct Breaker {
@@ -46,6 +72,13 @@ pub struct Breaker {
 struct Inner {
     config: BreakerConfig,
     phase: Phase,
+    /// Why it was opened; `None` while Closed.
+    reason: Option<Reason>,
+    /// Why it is held open; the phase is Open then.
+    held: Option<Reason>,
+    /// Counts the changes: a probe of an earlier HalfOpen decides nothing about this one.
+    epoch: u64,
+    changes: VecDeque<Change>,
 }
 
 #[derive(Debug)]
@@ -62,12 +95,23 @@ enum Phase {
     },
 }
 
+impl Phase {
+    fn state(&self) -> State {
+        match self {
+            Phase::Closed { .. } => State::Closed,
+            Phase::Open { .. } => State::Open,
+            Phase::HalfOpen { .. } => State::HalfOpen,
+        }
+    }
+}
+
 /// Leave to send one request. Its outcome must be reported; one that is dropped without a report
 /// (the client left, the answer was back-pressure) tells nothing about the upstream.
 #[derive(Debug)]
 pub struct Pass {
     breaker: Arc<Breaker>,
-    probe: bool,
+    /// For a probe, the epoch of the HalfOpen that let it through.
+    probe: Option<u64>,
     reported: bool,
 }
 
@@ -75,8 +119,15 @@ impl Breaker {
     /// A closed breaker.
     #[must_use]
     pub fn new(config: BreakerConfig) -> Self {
-        let phase = Phase::Closed { failures: VecDeque::new() };
-        Self { inner: Mutex::new(Inner { config, phase }) }
+        let inner = Inner {
+            config,
+            phase: Phase::Closed { failures: VecDeque::new() },
+            reason: None,
+            held: None,
+            epoch: 0,
+            changes: VecDeque::new(),
+        };
+        Self { inner: Mutex::new(inner) }
     }
 
     /// Takes new settings over without touching the state.
@@ -87,86 +138,161 @@ impl Breaker {
     /// The state now.
     #[must_use]
     pub fn state(&self) -> State {
-        match self.inner.lock().phase {
-            Phase::Closed { .. } => State::Closed,
-            Phase::Open { .. } => State::Open,
-            Phase::HalfOpen { .. } => State::HalfOpen,
-        }
+        self.inner.lock().phase.state()
+    }
+
+    /// Why it is Open or HalfOpen: what holds it open now, else what opened it last. `None` while
+    /// Closed.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        self.inner.lock().why()
+    }
+
+    /// The oldest change of state that was not taken yet, so that each is logged and counted once.
+    /// The oldest are dropped if nobody takes them.
+    pub fn take_change(&self) -> Option<Change> {
+        self.inner.lock().changes.pop_front()
     }
 
     /// Asks to send a request; the error is how long to wait before asking again.
     pub fn try_pass(self: &Arc<Self>) -> Result<Pass, Duration> {
         let mut inner = self.inner.lock();
-        let probes = inner.config.probes;
+        let (probes, epoch) = (inner.config.probes, inner.epoch);
+        let held = inner.held.is_some();
         let probe = match &mut inner.phase {
-            Phase::Closed { .. } => false,
+            Phase::Closed { .. } => None,
             Phase::Open { until } => {
-                return Err(until.saturating_duration_since(Instant::now()));
+                let left = until.saturating_duration_since(Instant::now());
+                return Err(if held { left.max(HELD_WAIT) } else { left });
             }
             Phase::HalfOpen { in_flight } if *in_flight < probes => {
                 *in_flight += 1;
-                true
+                Some(epoch)
             }
             Phase::HalfOpen { .. } => return Err(Duration::from_secs(1)),
         };
         Ok(Pass { breaker: Arc::clone(self), probe, reported: false })
     }
 
-    /// When an Open breaker wants its upstream probed; `None` while it is not open.
+    /// Opens it for `open_for`, after which it is probed. One that is Open already stays as it is.
+    pub fn trip(&self, reason: Reason) {
+        self.inner.lock().open(reason);
+    }
+
+    /// Holds it open for as long as there is a reason, whatever probes say. Without one it is let
+    /// go: the upstream is probed at once, or when an earlier trip ends if that is later.
+    ///
+    /// Idempotent: call it at every reading. Later figures of the reason replace the earlier.
+    pub fn hold(&self, reason: Option<Reason>) {
+        let mut inner = self.inner.lock();
+        let now = Instant::now();
+        let Some(reason) = reason else {
+            if let Some(last) = inner.held.take()
+                && let Phase::Open { until } = &mut inner.phase
+                && *until <= now
+            {
+                *until = now;
+                inner.reason = Some(last);
+            }
+            return;
+        };
+        inner.held = Some(reason.clone());
+        if inner.phase.state() != State::Open {
+            inner.reason = Some(reason);
+            inner.enter(Phase::Open { until: now });
+        }
+    }
+
+    /// When an Open breaker wants its upstream probed; `None` while it is not open, or held so.
     #[must_use]
     pub fn probe_due(&self) -> Option<Instant> {
-        match self.inner.lock().phase {
-            Phase::Open { until } => Some(until),
-            Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
+        let inner = self.inner.lock();
+        match inner.phase {
+            Phase::Open { until } if inner.held.is_none() => Some(until),
+            Phase::Open { .. } | Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
         }
     }
 
     /// Reports an active probe of an Open upstream: HalfOpen when it answered, else Open again.
     pub fn probed(&self, answered: bool) {
         let mut inner = self.inner.lock();
+        if inner.held.is_some() {
+            return;
+        }
+        let until = Instant::now() + inner.config.open_for.0;
         if let Phase::Open { .. } = inner.phase {
-            inner.phase = if answered {
+            inner.enter(if answered {
                 Phase::HalfOpen { in_flight: 0 }
             } else {
-                Phase::Open { until: Instant::now() + inner.config.open_for.0 }
-            };
+                Phase::Open { until }
+            });
         }
     }
 
-    fn success(&self, probe: bool) {
+    fn success(&self, probe: Option<u64>) {
         let mut inner = self.inner.lock();
-        match &mut inner.phase {
-            // Failures are not forgotten for a success: one that fails half its requests is to trip.
-            Phase::Closed { .. } => {}
-            // A request sent before the upstream was tripped proves nothing about it now.
-            Phase::HalfOpen { .. } if probe => {
-                inner.phase = Phase::Closed { failures: VecDeque::new() };
-            }
-            Phase::HalfOpen { .. } | Phase::Open { .. } => {}
+        // A request sent before the upstream was tripped proves nothing about it now, and while
+        // Closed no failure is forgotten for a success: one that fails half its requests is to
+        // trip.
+        if inner.decides(probe) {
+            inner.reason = None;
+            inner.enter(Phase::Closed { failures: VecDeque::new() });
         }
     }
 
-    fn failure(&self, probe: bool) {
+    fn failure(&self, probe: Option<u64>) {
         let mut inner = self.inner.lock();
         let now = Instant::now();
-        let BreakerConfig { errors, window, open_for, .. } = inner.config;
-        let open = Phase::Open { until: now + open_for.0 };
-        match &mut inner.phase {
+        let BreakerConfig { errors, window, .. } = inner.config;
+        let trips = match &mut inner.phase {
             Phase::Closed { failures } => {
                 failures.retain(|at| now.duration_since(*at) < window.0);
                 failures.push_back(now);
-                if failures.len() >= errors as usize {
-                    inner.phase = open;
-                }
+                failures.len() >= errors as usize
             }
-            Phase::HalfOpen { .. } if probe => inner.phase = open,
-            Phase::HalfOpen { .. } | Phase::Open { .. } => {}
+            Phase::HalfOpen { .. } | Phase::Open { .. } => inner.decides(probe),
+        };
+        if trips {
+            inner.open(Reason::Errors);
         }
     }
 
-    fn released(&self) {
-        if let Phase::HalfOpen { in_flight } = &mut self.inner.lock().phase {
+    fn released(&self, probe: Option<u64>) {
+        let mut inner = self.inner.lock();
+        if inner.decides(probe)
+            && let Phase::HalfOpen { in_flight } = &mut inner.phase
+        {
             *in_flight = in_flight.saturating_sub(1);
+        }
+    }
+}
+
+impl Inner {
+    fn why(&self) -> Option<Reason> {
+        self.held.as_ref().or(self.reason.as_ref()).cloned()
+    }
+
+    /// Whether it is HalfOpen and this is one of the requests to decide it.
+    fn decides(&self, probe: Option<u64>) -> bool {
+        matches!(self.phase, Phase::HalfOpen { .. }) && probe == Some(self.epoch)
+    }
+
+    fn open(&mut self, reason: Reason) {
+        if self.phase.state() != State::Open {
+            self.reason = Some(reason);
+            self.enter(Phase::Open { until: Instant::now() + self.config.open_for.0 });
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        let changed = phase.state() != self.phase.state();
+        self.phase = phase;
+        if changed {
+            self.epoch += 1;
+            if self.changes.len() >= MAX_CHANGES {
+                self.changes.pop_front();
+            }
+            self.changes.push_back(Change { state: self.phase.state(), reason: self.why() });
         }
     }
 }
@@ -175,8 +301,8 @@ impl Pass {
     /// The answer has begun: a half-open breaker need not wait for the end of a long stream. A
     /// failure after this counts as any other.
     pub fn begun(&mut self) {
-        if std::mem::take(&mut self.probe) {
-            self.breaker.success(true);
+        if let Some(epoch) = self.probe.take() {
+            self.breaker.success(Some(epoch));
         }
     }
 
@@ -195,113 +321,8 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if self.probe && !self.reported {
-            self.breaker.released();
+        if self.probe.is_some() && !self.reported {
+            self.breaker.released(self.probe);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::units::Period;
-
-    fn breaker() -> Arc<Breaker> {
-        Arc::new(Breaker::new(BreakerConfig {
-            errors: 3,
-            window: Period::secs(30),
-            open_for: Period::secs(10),
-            probes: 1,
-        }))
-    }
-
-    fn fail(breaker: &Arc<Breaker>, times: usize) {
-        for _ in 0..times {
-            breaker.try_pass().expect("passes").failure();
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn opens_after_enough_failures_within_the_window() {
-        let breaker = breaker();
-        fail(&breaker, 2);
-        assert_eq!(breaker.state(), State::Closed);
-        tokio::time::advance(Duration::from_secs(31)).await;
-        fail(&breaker, 2);
-        assert_eq!(breaker.state(), State::Closed, "old failures are forgotten");
-        fail(&breaker, 1);
-        assert_eq!(breaker.state(), State::Open);
-        assert_eq!(breaker.try_pass().expect_err("rejects"), Duration::from_secs(10));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_that_fails_half_its_requests_is_tripped() {
-        let breaker = breaker();
-        for _ in 0..2 {
-            fail(&breaker, 1);
-            breaker.try_pass().expect("passes").success();
-        }
-        fail(&breaker, 1);
-        assert_eq!(breaker.state(), State::Open);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_begun_answer_closes_a_half_open_breaker() {
-        let breaker = breaker();
-        fail(&breaker, 3);
-        breaker.probed(true);
-        let mut probe = breaker.try_pass().expect("one probe");
-        probe.begun();
-        assert_eq!(breaker.state(), State::Closed);
-        probe.failure();
-        assert_eq!(breaker.state(), State::Closed, "one later failure is one failure");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn stays_open_until_a_probe_answers() {
-        let breaker = breaker();
-        fail(&breaker, 3);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(breaker.try_pass().is_err());
-        breaker.probed(false);
-        assert_eq!(breaker.state(), State::Open);
-        breaker.probed(true);
-        assert_eq!(breaker.state(), State::HalfOpen);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn half_open_lets_probes_through_and_decides_by_them() {
-        let breaker = breaker();
-        fail(&breaker, 3);
-        breaker.probed(true);
-        let first = breaker.try_pass().expect("one probe");
-        assert!(breaker.try_pass().is_err(), "only one at a time");
-        first.failure();
-        assert_eq!(breaker.state(), State::Open);
-        breaker.probed(true);
-        breaker.try_pass().expect("one probe").success();
-        assert_eq!(breaker.state(), State::Closed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_abandoned_probe_gives_its_place_back() {
-        let breaker = breaker();
-        fail(&breaker, 3);
-        breaker.probed(true);
-        drop(breaker.try_pass().expect("one probe"));
-        assert!(breaker.try_pass().is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_straggler_from_before_the_trip_changes_nothing() {
-        let breaker = breaker();
-        let (old_ok, old_bad) =
-            (breaker.try_pass().expect("pass"), breaker.try_pass().expect("pass"));
-        fail(&breaker, 3);
-        old_ok.success();
-        assert_eq!(breaker.state(), State::Open);
-        breaker.probed(true);
-        old_bad.failure();
-        assert_eq!(breaker.state(), State::HalfOpen);
     }
 }

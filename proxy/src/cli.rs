@@ -2,9 +2,12 @@
 
 mod cache;
 mod check;
+mod client;
 mod key;
+mod model;
 mod plugin;
 mod serve;
+mod status;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,6 +33,13 @@ enum Command {
         /// Configuration file (YAML).
         #[arg(short, long)]
         config: Option<PathBuf>,
+    },
+    /// Show what a running gateway does.
+    Status(status::Options),
+    /// Load, unload or pin a model of a running gateway.
+    Model {
+        #[command(subcommand)]
+        command: model::Command,
     },
     /// Check a configuration file and say what is wrong with it.
     Check {
@@ -61,6 +71,8 @@ pub fn run() -> ExitCode {
     match Arguments::parse().command {
         None => serve::run(None),
         Some(Command::Serve { config }) => serve::run(config),
+        Some(Command::Status(options)) => status::run(&options),
+        Some(Command::Model { command }) => model::run(&command),
         Some(Command::Check { file }) => check::run(&file),
         Some(Command::Key { command }) => key::run(&command),
         Some(Command::Cache { command }) => cache::run(&command),

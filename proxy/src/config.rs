@@ -2,14 +2,18 @@
 //! rest of the program is built from. A value of [`Config`] is consistent: every name it refers to
 //! exists, every secret was read, every address may be served.
 
+pub mod admission;
 pub mod cache;
+pub mod container;
 pub mod glob;
 pub mod gpus;
 pub mod load;
+pub mod models;
 pub mod plugins;
 pub mod raw;
 mod redis;
 pub mod units;
+mod url;
 mod validate;
 
 use std::collections::HashMap;
@@ -23,7 +27,7 @@ pub use self::cache::CacheConfig;
 pub use self::load::ConfigError;
 use self::load::Source;
 pub use self::plugins::PluginConfig;
-use self::raw::{BreakerConfig, Limits, LogFormat, Queue, Raw, Timeouts, Tls, UpstreamKind};
+use self::raw::{BreakerConfig, Limits, LogFormat, Priority, Raw, Timeouts, Tls, UpstreamKind};
 use self::units::Secret;
 
 /// A validated configuration.
@@ -59,8 +63,8 @@ pub struct Config {
     pub gpus: gpus::Gpus,
     /// Routes in file order.
     pub routes: Vec<RouteConfig>,
-    /// Queue bounds.
-    pub queue: Queue,
+    /// The queue, and the memory of GPUs.
+    pub admission: admission::Admission,
     /// Breaker settings.
     pub breaker: BreakerConfig,
     /// The response cache.
@@ -71,6 +75,8 @@ pub struct Config {
     pub plugin_store: Option<Secret>,
     /// Where compiled plugins are kept; none takes the user's cache directory.
     pub plugin_cache: Option<PathBuf>,
+    /// Where what was learned is kept; none keeps it in memory.
+    pub state_dir: Option<PathBuf>,
     /// API keys; empty means open to all.
     pub keys: Vec<KeyConfig>,
 }
@@ -92,6 +98,12 @@ pub struct UpstreamConfig {
     pub max_concurrent: usize,
     /// VRAM that models may take there, in bytes, as declared.
     pub vram: Option<u64>,
+    /// The GPUs behind it.
+    pub gpus: gpus::GpusBehind,
+    /// Models that are kept in memory.
+    pub models: Vec<(String, models::Keep)>,
+    /// The container it runs in.
+    pub container: Option<container::Container>,
     /// Deadlines.
     pub timeouts: Timeouts,
 }
@@ -111,6 +123,8 @@ pub struct RouteConfig {
     pub plugins: Vec<usize>,
     /// Whether plugins may send text to a stream that waits.
     pub waiting_text: bool,
+    /// Options for its requests.
+    pub options: models::RouteOptions,
 }
 
 /// A validated target.
@@ -139,6 +153,10 @@ pub struct KeyConfig {
     pub requests_per_minute: Option<u32>,
     /// Requests at one time.
     pub max_concurrent: Option<u32>,
+    /// Share relative to other callers.
+    pub weight: u32,
+    /// Who goes first.
+    pub priority: Priority,
 }
 
 impl Config {

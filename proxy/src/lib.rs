@@ -11,6 +11,7 @@
 //! - [`breaker`]: whether an upstream is worth asking
 //! - [`gpu`]: what the GPUs of this machine are doing
 //! - [`upstream`]: connections, one exchange, what an upstream has
+//! - [`native`]: chats in Ollama's own dialect, and back
 //! - [`response`]: streams split and watched, answers written
 //! - [`pipeline`]: the only code that knows this order
 //! - [`telemetry`]: metrics, access log, program log
@@ -31,6 +32,7 @@ pub mod error;
 pub mod gpu;
 pub mod ids;
 pub mod listener;
+pub mod native;
 pub mod ollama;
 pub mod openai;
 pub mod pipeline;

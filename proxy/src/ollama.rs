@@ -45,9 +45,16 @@ pub struct Loaded {
     /// Bytes of these that are on GPUs.
     #[serde(default)]
     pub size_vram: u64,
+    /// Digest of its weights and settings.
+    #[serde(default)]
+    pub digest: String,
     /// Tokens of context it was loaded with.
     #[serde(default)]
     pub context_length: Option<u64>,
+    /// When it will be unloaded, unless it is used before; RFC 3339. Centuries ahead for one that is
+    /// kept.
+    #[serde(default)]
+    pub expires_at: String,
 }
 
 /// `GET /api/tags`, as far as the gateway acts on it.
@@ -66,6 +73,12 @@ pub struct Tagged {
     /// Digest of its weights and settings.
     #[serde(default)]
     pub digest: String,
+    /// Bytes on disk.
+    #[serde(default)]
+    pub size: u64,
+    /// The model elsewhere that answers for it: nothing of it is loaded here.
+    #[serde(default)]
+    pub remote_model: Option<String>,
 }
 
 /// `GET /api/version`.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
 use serde::de::{Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -173,6 +174,21 @@ impl MaybeError<'_> {
             .ok()
             .or_else(|| serde_json::from_str::<Object>(raw).ok()?.message)
     }
+}
+
+/// A person's text for an error answer, in whatever shape it is.
+#[must_use]
+pub fn error_text(body: &[u8], status: StatusCode) -> String {
+    let parsed = serde_json::from_slice::<MaybeError<'_>>(body).ok();
+    parsed.and_then(|error| error.message()).filter(|text| !text.is_empty()).unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(body);
+        let text: String = text.trim().chars().take(300).collect();
+        if text.is_empty() || text.starts_with('<') {
+            format!("the upstream answered with status {}", status.as_u16())
+        } else {
+            text
+        }
+    })
 }
 
 #[cfg(test)]

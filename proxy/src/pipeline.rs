@@ -9,7 +9,9 @@
 //! target; after it, never. A client that leaves drops whatever is running for it.
 
 pub mod attempt;
+pub mod backend;
 pub mod cache;
+pub mod container;
 pub mod ctx;
 pub mod embedder;
 pub mod feedback;
@@ -17,6 +19,7 @@ pub mod follow;
 pub mod local;
 pub mod obtain;
 pub mod plugins;
+pub mod prepare;
 pub mod relay;
 pub mod source;
 pub mod state;
@@ -28,20 +31,25 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream,
 };
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
+use pingora_http::RequestHeader;
 use tokio::time::timeout;
 
+use self::backend::Standing;
 use self::ctx::{Ctx, Phase};
 use self::state::{Shared, Snapshot};
+use crate::config::raw::Priority;
 use crate::error::{Error, Kind};
+use crate::ids::CallerName;
 use crate::listener::stream::ClientStream;
 use crate::request::Request;
+use crate::request::auth::Caller;
 use crate::request::body::{self, ReadError};
 use crate::request::cors;
 use crate::request::endpoint::{Endpoint, dialect_of};
@@ -50,6 +58,8 @@ use crate::router::{self, Plan};
 use crate::telemetry::{Outcome, Registry};
 use crate::upstream::Pool;
 
+/// A request's own wish to go after others: `batch`.
+const X_PRIORITY: HeaderName = HeaderName::from_static("x-sluicegate-priority");
 /// A model list younger than this is not asked for again before a model is called unknown.
 const CATALOGUE_AGE: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -215,6 +225,7 @@ impl Pipeline {
         let caller = Arc::clone(snapshot.callers.authenticate(&header.headers)?);
         ctx.caller = caller.name.clone();
         ctx.tenant = caller.tenant().map(str::to_owned);
+        ctx.standing = standing(&caller, header);
         let _place = caller.enter()?;
         if endpoint == Endpoint::CacheFeedback {
             let (head, body) = self.feedback(session, snapshot, ctx).await?;
@@ -235,6 +246,9 @@ impl Pipeline {
             if let Some(text) = passed.await? {
                 return self.answer_directly(session, &request, &text, ctx).await;
             }
+        }
+        if let Some(route) = plan.route.and_then(|index| snapshot.config.routes.get(index)) {
+            prepare::set_defaults(&mut request, &route.options)?;
         }
         let how = Self::cache_terms(session, snapshot, &request, &asked, ctx)?;
         if !matches!(how, cache::Use::Nothing) {
@@ -334,6 +348,14 @@ impl Pipeline {
         let has: Vec<_> = fresh.iter().map(|listing| listing.has(model)).collect();
         router::by_own_name(model, &has).ok_or_else(|| snapshot.unknown_model(model, &fresh))
     }
+}
+
+/// The caller as admission sees it. A request may lower its own priority, not raise it.
+fn standing(caller: &Caller, header: &RequestHeader) -> Standing {
+    let batch = header.headers.get(X_PRIORITY).is_some_and(|value| value == "batch");
+    let priority = if batch { Priority::Batch } else { caller.priority() };
+    let CallerName(name) = &caller.name;
+    Standing { caller: Arc::clone(name), weight: caller.weight(), priority }
 }
 
 fn has_unanswered_bytes(session: &ServerSession) -> bool {

@@ -88,6 +88,13 @@ impl Request {
         patch::apply(&self.body, &self.scan, &changes)
     }
 
+    /// The most tokens that its answer may have, as the client said.
+    #[must_use]
+    pub fn max_tokens(&self) -> Option<u64> {
+        let given = self.scan.max_completion_tokens.as_ref().or(self.scan.max_tokens.as_ref())?;
+        std::str::from_utf8(self.body.get(given.span.clone())?).ok()?.parse().ok()
+    }
+
     /// Whether the gateway asks for usage that the client did not ask for.
     #[must_use]
     pub fn asks_usage(&self) -> bool {

@@ -33,6 +33,8 @@ pub struct Plan {
     pub route: Option<usize>,
     /// Whether plugins may send text to a stream that waits.
     pub waiting_text: bool,
+    /// A plugin put the targets in this order, knowing what is loaded where.
+    pub ranked: bool,
 }
 
 /// The routes of a configuration.
@@ -80,6 +82,7 @@ impl Table {
             reason: "route",
             route: Some(*index),
             waiting_text: route.waiting_text,
+            ranked: false,
         })
     }
 }
@@ -107,6 +110,7 @@ pub fn by_own_name(model: &str, has: &[Option<bool>]) -> Option<Plan> {
         reason: "own-name",
         route: None,
         waiting_text: false,
+        ranked: false,
     })
 }
 

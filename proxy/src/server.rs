@@ -2,6 +2,7 @@
 //! admin listener, probes, reloads and signals.
 
 mod control;
+mod keeper;
 mod reload;
 mod report;
 mod status;
@@ -23,6 +24,10 @@ use crate::pipeline::state::{Shared, Snapshot};
 use crate::plugin::Loader;
 use crate::telemetry::{AccessLog, names};
 use crate::upstream::io::tls_config;
+use crate::upstream::learned::Learned;
+
+/// What was learned about models, in the directory for state.
+const LEARNED_FILE: &str = "learned.json";
 
 /// Everything the control thread looks after.
 struct Server {
@@ -47,7 +52,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let loader = Arc::new(Loader::default());
     let plugins = loader.load(&config, &[])?;
     let snapshot = Snapshot::new(config.clone(), upstream_tls(&config)?.as_ref(), plugins, None)?;
-    let shared = Arc::new(Shared::new(snapshot, log, gpus(&config)));
+    let shared = Arc::new(Shared::new(snapshot, log, gpus(&config), learned(&config)));
     let (stop, _) = watch::channel(false);
     let server = Server { file, shared, sockets, certificate, loader, metrics, stop };
     worker::start(&server)?;
@@ -57,15 +62,28 @@ pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
 /// Watches the GPUs of this machine, on a thread of their own.
 fn gpus(config: &Config) -> Sampler {
     let gpus = &config.gpus;
-    if gpus.probe == ProbeChoice::None {
-        return Sampler::absent();
-    }
-    let mut options = Options { interval: gpus.poll.0, ..Options::default() };
+    let (nvml, amdgpu) = match gpus.probe {
+        ProbeChoice::Auto => (true, true),
+        ProbeChoice::Nvml => (true, false),
+        ProbeChoice::Amdgpu => (false, true),
+        ProbeChoice::None => return Sampler::absent(),
+    };
+    let mut options = Options { interval: gpus.poll.0, nvml, amdgpu, ..Options::default() };
     options.nvml_library = gpus.nvml_library.as_ref().map(|path| path.clone().into_os_string());
     if let Some(root) = &gpus.amdgpu_root {
         options.amdgpu_root.clone_from(root);
     }
     Sampler::detect(options)
+}
+
+/// What was learned about models before, if there is a place for it.
+fn learned(config: &Config) -> Arc<Learned> {
+    let Some(dir) = &config.state_dir else { return Arc::new(Learned::in_memory()) };
+    let (learned, warning) = Learned::open(dir.join(LEARNED_FILE));
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+    Arc::new(learned)
 }
 
 /// TLS for upstreams, made when a configuration first needs it: reading the system's roots takes

@@ -5,11 +5,16 @@
 //! its own, no channel between two. Dropping an exchange closes the connection, which is how an
 //! upstream learns that the client left.
 
+pub mod ask;
 pub mod catalogue;
 pub mod connection;
+pub mod container;
 pub mod digests;
 pub mod exchange;
+pub mod figures;
 pub mod io;
+pub mod learned;
+pub mod loads;
 pub mod origin;
 pub mod pool;
 pub mod residency;

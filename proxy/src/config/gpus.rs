@@ -3,18 +3,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::load::ConfigError;
-use super::units::Period;
+use super::raw::UpstreamKind;
+use super::units::{Period, Secret, SecretSource};
+use super::url;
 
 /// The GPUs of this machine: shown at `/api/gpu` and in the metrics, and to routing plugins as the
 /// headroom of Ollamas that run here.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gpus {
-    /// `auto` (default): NVIDIA's through NVML, else AMD's through sysfs, else none; or `none`.
+    /// `auto` (default): NVIDIA's through NVML and AMD's through sysfs; `nvml` or `amdgpu` alone, or
+    /// `none`.
     pub probe: ProbeChoice,
     /// How often they are read. Default `500ms`.
     pub poll: Period,
@@ -42,8 +46,85 @@ pub enum ProbeChoice {
     /// Whatever is there.
     #[default]
     Auto,
+    /// NVIDIA's.
+    Nvml,
+    /// AMD's.
+    Amdgpu,
     /// None.
     None,
+}
+
+/// The GPUs behind an upstream.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum UpstreamGpus {
+    /// `auto` or `none`.
+    Word(GpuWord),
+    /// Those of this machine with these ids, as `/api/gpu` shows them.
+    Ids(Vec<String>),
+    /// Those of another machine.
+    Remote(RemoteGpus),
+}
+
+impl Default for UpstreamGpus {
+    fn default() -> Self {
+        Self::Word(GpuWord::Auto)
+    }
+}
+
+/// The GPUs behind an upstream in a word.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum GpuWord {
+    /// All of this machine, if the upstream runs on it.
+    Auto,
+    /// None.
+    None,
+}
+
+/// The GPUs of another machine.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteGpus {
+    /// Admin listener of the Sluicegate on that machine.
+    pub remote: String,
+    /// Its admin token.
+    #[serde(default)]
+    pub token: Option<SecretSource>,
+}
+
+/// The GPUs behind an upstream, validated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum GpusBehind {
+    /// All of this machine, if the upstream runs on it.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// Those of this machine with these ids.
+    Ids(Vec<String>),
+    /// Those that another Sluicegate's admin listener shows.
+    Remote {
+        /// Where it is.
+        origin: Uri,
+        /// Its admin token.
+        token: Option<Secret>,
+    },
+}
+
+/// Checks the GPUs of one upstream. The error is for the file's author.
+pub(super) fn behind(given: &UpstreamGpus) -> Result<GpusBehind, String> {
+    Ok(match given {
+        UpstreamGpus::Word(GpuWord::Auto) => GpusBehind::Auto,
+        UpstreamGpus::Word(GpuWord::None) => GpusBehind::None,
+        UpstreamGpus::Ids(ids) => GpusBehind::Ids(ids.clone()),
+        UpstreamGpus::Remote(other) => GpusBehind::Remote {
+            origin: url::origin(&other.remote, UpstreamKind::Ollama)
+                .map_err(|why| format!("`gpus.remote`: {why}"))?
+                .0,
+            token: other.token.as_ref().map(SecretSource::read).transpose()?,
+        },
+    })
 }
 
 /// Checks what was given.

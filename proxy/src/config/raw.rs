@@ -7,8 +7,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::admission::Admission;
 pub use super::cache::RawCache;
-pub use super::gpus::Gpus;
+use super::container::Container;
+pub use super::gpus::{Gpus, UpstreamGpus};
+use super::models::{Keep, RouteOptions};
 pub use super::plugins::RawPlugin;
 use super::units::{ByteSize, Period, SecretSource};
 
@@ -54,7 +57,7 @@ pub struct Raw {
     /// Names clients ask for, and where they go. A model that no route names is served under its
     /// own name by the first upstream that has it.
     pub routes: Vec<RawRoute>,
-    /// How many requests may wait, and for how long.
+    /// When a request may run, must wait, or goes elsewhere.
     pub admission: Admission,
     /// When an upstream that keeps failing is left alone.
     pub breaker: BreakerConfig,
@@ -69,6 +72,9 @@ pub struct Raw {
     /// Directory for compiled plugins, made with mode 0700 where it is missing; what lies there is
     /// run as it is. Default `$XDG_CACHE_HOME/sluicegate`, else `~/.cache/sluicegate`, else none.
     pub plugin_cache: Option<String>,
+    /// Directory for what was learned about models, and which are pinned, over restarts. Default
+    /// `$XDG_STATE_HOME/sluicegate`, else `~/.local/state/sluicegate`, else none.
+    pub state_dir: Option<String>,
     /// API keys. With any key configured, every data endpoint needs one.
     pub keys: Vec<RawKey>,
 }
@@ -97,6 +103,7 @@ impl Default for Raw {
             plugins: Vec::new(),
             plugin_store: None,
             plugin_cache: None,
+            state_dir: None,
             keys: Vec::new(),
         }
     }
@@ -201,9 +208,17 @@ pub struct RawUpstream {
     /// Requests sent to it at one time; others wait in the gateway. For Ollama, set it to
     /// `OLLAMA_NUM_PARALLEL`. Default 1024.
     pub max_concurrent: Option<usize>,
-    /// VRAM that models may take there, where it cannot be measured; routing plugins see what is
-    /// left of it. Unknown by default.
+    /// VRAM that models may take there, where it cannot be measured. Unknown by default.
     pub vram: Option<ByteSize>,
+    /// The GPUs behind it: `auto` (default: those of this machine, if it runs here), `none`, a list
+    /// of ids such as `nvml:0`, or `{ remote: URL }` of a Sluicegate on its machine.
+    #[serde(default)]
+    pub gpus: UpstreamGpus,
+    /// Models of an Ollama that are kept in memory, by name.
+    #[serde(default)]
+    pub models: IndexMap<String, Keep>,
+    /// A container it runs in, started when needed.
+    pub container: Option<Container>,
     /// How long each part of an exchange may take.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -258,6 +273,9 @@ pub struct RawRoute {
     /// part of the answer. Default false.
     #[serde(default)]
     pub waiting_text: bool,
+    /// Options for its requests.
+    #[serde(default)]
+    pub options: RouteOptions,
 }
 
 /// One upstream and the model's name there.
@@ -277,30 +295,6 @@ pub struct RawTarget {
 
 fn one() -> u32 {
     1
-}
-
-/// The queue in front of each upstream.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Admission {
-    /// Bounds of the queue.
-    pub queue: Queue,
-}
-
-/// Bounds of the queue in front of each upstream.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Queue {
-    /// Requests that may wait for one upstream; beyond it, fallback or 503. Default 512.
-    pub max_waiting: usize,
-    /// Longest wait; beyond it, fallback or 503. Default `5m`.
-    pub max_wait: Period,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self { max_waiting: 512, max_wait: Period::secs(300) }
-    }
 }
 
 /// The circuit breaker of each upstream.
@@ -341,4 +335,22 @@ pub struct RawKey {
     pub requests_per_minute: Option<u32>,
     /// Requests at one time; beyond it, 429.
     pub max_concurrent: Option<u32>,
+    /// Share of an upstream's time relative to other callers, when they wait for it. Default 1.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Who goes first: `interactive` (default) or `batch`. A request may lower it with the header
+    /// `x-sluicegate-priority: batch`.
+    #[serde(default)]
+    pub priority: Priority,
+}
+
+/// Which of waiting requests go first.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Somebody waits for the answer.
+    #[default]
+    Interactive,
+    /// Nobody does; it goes after all others, but not for ever.
+    Batch,
 }

@@ -125,6 +125,70 @@ impl JsonSchema for ByteSize {
     }
 }
 
+/// A share written in percent, `95%`; kept as a fraction, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Percent(pub f64);
+
+impl Percent {
+    /// Whole percents.
+    #[must_use]
+    pub fn of(percent: u8) -> Self {
+        Self(f64::from(percent) / 100.0)
+    }
+}
+
+const PERCENT_HELP: &str = "a share in percent, such as 95%";
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        number_with(&text, "%")
+            .filter(|percent| (0.0..=100.0).contains(percent))
+            .map(|percent| Self(percent / 100.0))
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is not {PERCENT_HELP}")))
+    }
+}
+
+impl JsonSchema for Percent {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Percent".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": PERCENT_HELP, "pattern": "^[0-9]+(\\.[0-9]+)?%$" })
+    }
+}
+
+/// A temperature in degrees Celsius: `85C`.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Celsius(pub f64);
+
+const CELSIUS_HELP: &str = "a temperature in degrees Celsius, such as 85C";
+
+impl<'de> Deserialize<'de> for Celsius {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        number_with(&text, "C")
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is not {CELSIUS_HELP}")))
+    }
+}
+
+impl JsonSchema for Celsius {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Celsius".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": CELSIUS_HELP, "pattern": "^[0-9]+(\\.[0-9]+)?C$" })
+    }
+}
+
+/// A plain decimal number followed by `unit`.
+fn number_with(text: &str, unit: &str) -> Option<f64> {
+    let number = text.trim().strip_suffix(unit)?;
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    number.parse().ok().filter(|_| plain)
+}
+
 pub(super) const SECRET_HELP: &str =
     "`env:NAME` or `file:/path`; a secret never stands in the file itself";
 
@@ -227,6 +291,15 @@ mod tests {
         assert_eq!(parse_size("2GB"), Some(2_000_000_000));
         for bad in ["", "128", "MiB", "1.5MiB", "128mib", "99999999999GiB"] {
             assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn percents_and_temperatures_need_units() {
+        assert_eq!(number_with("92.5%", "%"), Some(92.5));
+        assert_eq!(number_with("85C", "C"), Some(85.0));
+        for bad in ["95", "%", "inf%", "-1%", "1e1%", "95 %"] {
+            assert_eq!(number_with(bad, "%"), None, "{bad}");
         }
     }
 

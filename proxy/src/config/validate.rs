@@ -4,26 +4,28 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use http::Uri;
 use serde_saphyr::Spanned;
 
+use crate::ollama::same_model;
+
+use super::gpus::GpusBehind;
 use super::load::{ConfigError, Source, nearest};
 use super::raw::{
     BreakerConfig, Raw, RawKey, RawRoute, RawTarget, RawUpstream, Timeouts, UpstreamKind,
 };
 use super::{
-    Config, KeyConfig, PluginConfig, RouteConfig, TargetConfig, UpstreamConfig, cache, gpus,
-    plugins, redis,
+    Config, KeyConfig, PluginConfig, RouteConfig, TargetConfig, UpstreamConfig, admission, cache,
+    container, gpus, models, plugins, redis, url,
 };
 
 /// Where Ollama listens unless told otherwise.
 const DEFAULT_OLLAMA: &str = "http://127.0.0.1:11434";
-/// Ollama's port, for an `$OLLAMA_HOST` that names none.
-const OLLAMA_PORT: &str = "11434";
 /// Requests sent to one upstream at one time unless configured.
 const DEFAULT_MAX_CONCURRENT: usize = 1024;
 /// Comments more often than this would only be noise.
 const MIN_COMMENTS: std::time::Duration = std::time::Duration::from_millis(50);
+/// Callers' weights above this are no finer.
+const MAX_WEIGHT: u32 = 1_000;
 /// More workers than this would only compete.
 const MAX_WORKERS: u16 = 256;
 
@@ -45,6 +47,8 @@ pub(super) fn validate(
     bounds(&raw)?;
     breaker(raw.breaker)?;
     gpus::check(&raw.gpus)?;
+    admission::check(&raw.admission)?;
+    same_runner(&routes, &upstreams)?;
     let cache = cache::validate(&raw.cache, &upstreams, source)?;
     let admin_token = raw
         .admin_token
@@ -68,7 +72,7 @@ pub(super) fn validate(
         upstreams,
         gpus: raw.gpus,
         routes,
-        queue: raw.admission.queue,
+        admission: raw.admission,
         breaker: raw.breaker,
         plugins,
         cache,
@@ -78,6 +82,7 @@ pub(super) fn validate(
             .map(|url| redis::url(url, "plugin_store", source))
             .transpose()?,
         plugin_cache: raw.plugin_cache.map(PathBuf::from),
+        state_dir: raw.state_dir.map(PathBuf::from).or_else(default_state_dir),
         keys,
     };
     config.check_exposure(listen, admin)?;
@@ -136,8 +141,8 @@ fn upstreams(
     if !raw.upstreams.is_empty() {
         return raw.upstreams.iter().map(|(name, given)| upstream(name, given, source)).collect();
     }
-    let url = ollama_host.map_or_else(|| DEFAULT_OLLAMA.to_owned(), ollama_url);
-    let (origin, base_path) = origin(&url, UpstreamKind::Ollama)
+    let url = ollama_host.map_or_else(|| DEFAULT_OLLAMA.to_owned(), url::of_ollama_host);
+    let (origin, base_path) = url::origin(&url, UpstreamKind::Ollama)
         .map_err(|why| ConfigError::general(format!("$OLLAMA_HOST is `{url}`: {why}")))?;
     Ok(vec![UpstreamConfig {
         name: "host".into(),
@@ -147,6 +152,9 @@ fn upstreams(
         api_key: None,
         max_concurrent: DEFAULT_MAX_CONCURRENT,
         vram: None,
+        gpus: GpusBehind::default(),
+        models: Vec::new(),
+        container: None,
         timeouts: Timeouts::default(),
     }])
 }
@@ -163,7 +171,7 @@ fn upstream(
         )));
     }
     let (origin, base_path) =
-        origin(&given.url.value, given.kind).map_err(|why| fail(format!("`url`: {why}")))?;
+        url::origin(&given.url.value, given.kind).map_err(|why| fail(format!("`url`: {why}")))?;
     let api_key = match &given.api_key {
         Some(from) => Some(from.read().map_err(|why| fail(format!("`api_key`: {why}")))?),
         None => None,
@@ -171,6 +179,16 @@ fn upstream(
     let max_concurrent = given.max_concurrent.unwrap_or(DEFAULT_MAX_CONCURRENT);
     if max_concurrent == 0 {
         return Err(fail("`max_concurrent` must be more than zero".into()));
+    }
+    if given.kind != UpstreamKind::Ollama && !given.models.is_empty() {
+        return Err(fail("`models` can be kept in memory at an Ollama only".into()));
+    }
+    if let Some(container) = &given.container {
+        container::check(container, name)?;
+    }
+    let mut gpus = gpus::behind(&given.gpus).map_err(fail)?;
+    if gpus == GpusBehind::Auto && given.container.as_ref().is_some_and(container::is_on_cpu) {
+        gpus = GpusBehind::None;
     }
     let timeouts = given.timeouts.clone();
     Ok(UpstreamConfig {
@@ -181,6 +199,9 @@ fn upstream(
         api_key,
         max_concurrent,
         vram: given.vram.map(|size| size.0),
+        gpus,
+        models: given.models.iter().map(|(name, keep)| (name.clone(), keep.clone())).collect(),
+        container: given.container.clone(),
         timeouts,
     })
 }
@@ -190,61 +211,6 @@ pub(super) fn is_label(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-}
-
-/// Splits an upstream URL into its origin and the path in front of every endpoint.
-fn origin(url: &str, kind: UpstreamKind) -> Result<(Uri, String), &'static str> {
-    let uri: Uri = url.trim().parse().map_err(|_| "not a URL")?;
-    let scheme = uri.scheme_str().unwrap_or("");
-    let authority = uri.authority().ok_or("expected http://host:port")?;
-    if scheme != "http" && scheme != "https" {
-        return Err("expected a URL that starts with http:// or https://");
-    }
-    if authority.as_str().contains('@') {
-        return Err("a URL must not carry credentials; use `api_key`");
-    }
-    if uri.query().is_some() {
-        return Err("a URL must not carry a query");
-    }
-    let path = uri.path().trim_end_matches('/');
-    let base = match (kind, path) {
-        (UpstreamKind::Openai, "") => "/v1",
-        // Ollama's own base has no /v1; people paste the one they gave their SDK.
-        (UpstreamKind::Ollama, path) => path.strip_suffix("/v1").unwrap_or(path),
-        (UpstreamKind::Openai, path) => path,
-    };
-    let origin = Uri::builder()
-        .scheme(scheme)
-        .authority(authority.clone())
-        .path_and_query("/")
-        .build()
-        .map_err(|_| "not a URL")?;
-    Ok((origin, base.to_owned()))
-}
-
-/// Reads `$OLLAMA_HOST` as Ollama does: scheme and port are optional, and the any-address means
-/// this machine.
-fn ollama_url(host: &str) -> String {
-    let host = host.trim().trim_matches(['"', '\'']);
-    let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
-    let (authority, path) = match rest.split_once('/') {
-        Some((authority, path)) => (authority, format!("/{path}")),
-        None => (rest, String::new()),
-    };
-    let has_port = authority.rsplit_once(':').is_some_and(|(name, port)| {
-        (!name.contains(':') || name.ends_with(']')) && port.bytes().all(|b| b.is_ascii_digit())
-    });
-    let (name, port) = match authority.rsplit_once(':') {
-        Some((name, port)) if has_port => (name, port),
-        _ if host.contains("://") => (authority, if scheme == "https" { "443" } else { "80" }),
-        _ => (authority, OLLAMA_PORT),
-    };
-    let name = match name {
-        "" | "0.0.0.0" => "127.0.0.1",
-        "[::]" => "[::1]",
-        other => other,
-    };
-    format!("{scheme}://{name}:{port}{path}")
 }
 
 fn route(
@@ -271,6 +237,7 @@ fn route(
         let message = format!("route `{model}`: `waiting_text` needs `wait_comments`");
         return Err(ConfigError::general(message));
     }
+    models::check(&given.options, &model)?;
     let chain = given.plugins.iter().map(|name| link(name, plugins, source));
     Ok(RouteConfig {
         plugins: chain.collect::<Result<_, _>>()?,
@@ -278,8 +245,41 @@ fn route(
         targets: resolve(&given.targets)?,
         fallback: resolve(&given.fallback)?,
         wait_comments: given.wait_comments.map(|period| period.0),
+        options: given.options.clone(),
         model,
     })
+}
+
+/// Two routes that want one model loaded in two ways would have it loaded anew with every request.
+fn same_runner(routes: &[RouteConfig], upstreams: &[UpstreamConfig]) -> Result<(), ConfigError> {
+    let mut wanted: Vec<(usize, &str, &RouteConfig)> = Vec::new();
+    for route in routes.iter().filter(|route| route.options.need_native()) {
+        for target in route.targets.iter().chain(&route.fallback) {
+            let model = target.model.as_deref().unwrap_or(&route.model);
+            let other = wanted.iter().find(|(upstream, name, other)| {
+                *upstream == target.upstream
+                    && same_model(name, model)
+                    && other.options.loaded_with() != route.options.loaded_with()
+            });
+            if let Some((_, _, other)) = other {
+                return Err(ConfigError::general(format!(
+                    "routes `{}` and `{}` want `{model}` at `{}` loaded with different options; each \
+                     request would have it loaded anew",
+                    other.model, route.model, upstreams[target.upstream].name
+                )));
+            }
+            wanted.push((target.upstream, model, route));
+        }
+    }
+    Ok(())
+}
+
+/// The user's own directory for what a program keeps (XDG base directory specification).
+fn default_state_dir() -> Option<PathBuf> {
+    let given =
+        |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let base = given("XDG_STATE_HOME").or_else(|| Some(given("HOME")?.join(".local/state")))?;
+    base.is_absolute().then(|| base.join("sluicegate"))
 }
 
 fn link(
@@ -348,38 +348,9 @@ fn keys(given: &[RawKey], source: &Source) -> Result<Vec<KeyConfig>, ConfigError
                 tenant: key.tenant.clone(),
                 requests_per_minute: key.requests_per_minute,
                 max_concurrent: key.max_concurrent,
+                weight: key.weight.clamp(1, MAX_WEIGHT),
+                priority: key.priority,
             })
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ollama_host_is_read_as_ollama_reads_it() {
-        for (given, expected) in [
-            ("127.0.0.1:11434", "http://127.0.0.1:11434"),
-            ("0.0.0.0", "http://127.0.0.1:11434"),
-            (":9999", "http://127.0.0.1:9999"),
-            ("gpu.local", "http://gpu.local:11434"),
-            ("https://gpu.example", "https://gpu.example:443"),
-            ("http://gpu.example/ollama", "http://gpu.example:80/ollama"),
-            ("[::1]:11434", "http://[::1]:11434"),
-            ("[::]", "http://[::1]:11434"),
-        ] {
-            assert_eq!(ollama_url(given), expected, "{given}");
-        }
-    }
-
-    #[test]
-    fn a_bare_openai_origin_gets_v1_and_a_path_is_kept() {
-        let base = |url, kind| origin(url, kind).map(|(_, base)| base);
-        assert_eq!(base("http://h:1", UpstreamKind::Openai).as_deref(), Ok("/v1"));
-        assert_eq!(base("https://o/api/v1/", UpstreamKind::Openai).as_deref(), Ok("/api/v1"));
-        assert_eq!(base("http://h:1/v1", UpstreamKind::Ollama).as_deref(), Ok(""));
-        assert!(base("ftp://h", UpstreamKind::Ollama).is_err());
-        assert!(base("http://u:p@h", UpstreamKind::Ollama).is_err());
-    }
 }

@@ -38,6 +38,10 @@ pub struct Options {
     pub interval: Duration,
     /// Samples kept in the history.
     pub history: usize,
+    /// Whether NVIDIA's GPUs are looked for.
+    pub nvml: bool,
+    /// Whether AMD's GPUs are looked for.
+    pub amdgpu: bool,
     /// NVIDIA's library, if it is not where the system looks.
     pub nvml_library: Option<OsString>,
     /// Where graphics cards are listed.
@@ -49,6 +53,8 @@ impl Default for Options {
         Self {
             interval: DEFAULT_INTERVAL,
             history: DEFAULT_HISTORY,
+            nvml: true,
+            amdgpu: true,
             nvml_library: None,
             amdgpu_root: amdgpu::ROOT.into(),
         }
@@ -225,24 +231,43 @@ fn take(probes: &mut Probes, taken_unix_ms: u64) -> Sample {
 /// The probes that have something to read, or should have: a driver that refuses now may answer later.
 fn detect(options: &Options) -> Probes {
     let mut probes: Probes = Vec::new();
+    if options.nvml {
+        probes.extend(nvml(options));
+    }
+    if options.amdgpu {
+        let beside_others = !probes.is_empty();
+        probes.extend(amdgpu(options, beside_others));
+    }
+    probes
+}
+
+fn nvml(options: &Options) -> Option<Box<dyn Probe>> {
     let library = options.nvml_library.as_deref();
     match Nvml::open(library) {
-        Ok(nvml) => probes.push(Box::new(nvml)),
-        Err(ProbeError::Absent(why)) => tracing::debug!(why, "no NVIDIA GPU"),
+        Ok(nvml) => Some(Box::new(nvml)),
+        Err(ProbeError::Absent(why)) => {
+            tracing::debug!(why, "no NVIDIA GPU");
+            None
+        }
         Err(error @ (ProbeError::Lost(_) | ProbeError::Failed(_))) => {
             tracing::warn!(%error, "the NVIDIA driver refuses");
-            probes.push(Box::new(Nvml::closed(library)));
+            Some(Box::new(Nvml::closed(library)))
         }
     }
+}
+
+fn amdgpu(options: &Options, beside_others: bool) -> Option<Box<dyn Probe>> {
     let mut amdgpu = Amdgpu::new(&options.amdgpu_root);
-    if !probes.is_empty() {
+    if beside_others {
         amdgpu = amdgpu.without_integrated();
     }
     match amdgpu.sample() {
-        Err(ProbeError::Absent(why)) => tracing::debug!(why, "no AMD GPU"),
-        Ok(_) | Err(ProbeError::Lost(_) | ProbeError::Failed(_)) => probes.push(Box::new(amdgpu)),
+        Err(ProbeError::Absent(why)) => {
+            tracing::debug!(why, "no AMD GPU");
+            None
+        }
+        Ok(_) | Err(ProbeError::Lost(_) | ProbeError::Failed(_)) => Some(Box::new(amdgpu)),
     }
-    probes
 }
 
 fn unix_ms() -> u64 {

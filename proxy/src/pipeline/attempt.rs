@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use memchr::memmem;
 use tokio::time::{Instant, timeout_at};
 
-use super::state::Backend;
+use super::backend::Backend;
+use super::prepare::Prepared;
 use crate::error::{Dialect, Error, Kind, openai_type, render};
-use crate::openai::MaybeError;
+use crate::native::{self, About};
+use crate::openai::{MaybeError, error_text};
 use crate::request::Request;
 use crate::response::sse::{Splitter, Unit};
 use crate::response::watch::{Grammar, Verdict, Watch};
@@ -20,11 +22,17 @@ use crate::upstream::{Failure, Pool, Reply};
 
 /// A whole answer up to this size is held, so that one that breaks off can still be got elsewhere.
 const HOLD_WHOLE: usize = 256 * 1024;
+/// A whole native answer must fit in this to be translated.
+const HOLD_NATIVE: usize = 64 * 1024 * 1024;
 /// The most of an upstream's error body that is kept.
 const HOLD_ERROR: usize = 64 * 1024;
 /// Events held back in search of the first content; a stream that says more without any content
 /// is passed on as it is.
 const HOLD_EVENTS: usize = 64 * 1024;
+/// Ollama's words for a prompt that is too long.
+const OVERFLOW: &str = "exceeds the context length";
+/// OpenAI's code for a prompt that the model cannot hold.
+pub(super) const CONTEXT_EXCEEDED: &str = "context_length_exceeded";
 /// Joined parts of a stream are written at once up to this size.
 pub const PART: usize = 12 * 1024;
 /// Pause before a refused connection is tried once more when there is no other target.
@@ -47,7 +55,7 @@ pub enum Begin {
     /// A part of a large or opaque one.
     Partial(Bytes),
     /// A stream up to its first content.
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 /// A stream being relayed.
@@ -63,6 +71,10 @@ pub struct Stream {
     pub hidden_usage: Option<Bytes>,
     /// Whether what is held is kept apart event by event.
     separate: bool,
+    /// Makes events of Ollama's native lines.
+    translator: Option<Box<native::Stream>>,
+    /// Why what came cannot be read.
+    pub unreadable: Option<String>,
 }
 
 /// Why a target gave no answer.
@@ -178,20 +190,15 @@ pub async fn attempt(
     backend: &Backend,
     pool: &Arc<Pool>,
     request: &Request,
-    model: &str,
+    prepared: Prepared,
     headers: &[(HeaderName, HeaderValue)],
     alone: bool,
 ) -> Result<Begun, Rejection> {
     let config = &backend.origin.config;
-    let call = Call {
-        method: Method::POST,
-        path: request.endpoint.path(),
-        query: &request.query,
-        headers,
-        body: request.body_for(config.kind, model),
-    };
+    let Prepared { path, body, native, timeout } = prepared;
+    let call = Call { method: Method::POST, path, query: &request.query, headers, body };
     let begun = Instant::now();
-    let total = begun + config.timeouts.total.0;
+    let total = begun + timeout.unwrap_or(config.timeouts.total.0);
     // An answer that is no stream begins when it is ready, however long that takes.
     let deadline =
         if request.streaming { total.min(begun + config.timeouts.first_byte.0) } else { total };
@@ -201,7 +208,8 @@ pub async fn attempt(
         sent = exchange::send(&backend.origin, pool, &call, deadline).await;
     }
     let reply = sent.map_err(Rejection::Failed)?;
-    classify(reply, backend, request, Deadlines { first: deadline, total }).await
+    let deadlines = Deadlines { first: deadline, total };
+    classify(reply, backend, (request, native), deadlines).await
 }
 
 /// When an answer must have begun, and when it must have ended.
@@ -214,7 +222,7 @@ struct Deadlines {
 async fn classify(
     mut reply: Reply,
     backend: &Backend,
-    request: &Request,
+    (request, native): (&Request, Option<About>),
     deadlines: Deadlines,
 ) -> Result<Begun, Rejection> {
     let idle = backend.origin.config.timeouts.idle.0;
@@ -234,7 +242,11 @@ async fn classify(
         return Ok(Begun { reply, body: Begin::Partial(Bytes::new()) });
     }
     if request.streaming && is_stream(&reply) {
-        return first_content(reply, request, deadlines.first).await;
+        let translator = native.map(|about| translated_stream(&mut reply, about));
+        return first_content(reply, request, translator, deadlines.first).await;
+    }
+    if let Some(about) = native.filter(|_| status.is_success()) {
+        return translated_whole(reply, about, idle, total).await;
     }
     let (body, more) = reply.collect(HOLD_WHOLE, idle, total).await.map_err(Rejection::Failed)?;
     if more {
@@ -254,19 +266,6 @@ fn is_stream(reply: &Reply) -> bool {
         && (kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/x-ndjson"))
 }
 
-pub(super) fn error_text(body: &[u8], status: StatusCode) -> String {
-    let parsed = serde_json::from_slice::<MaybeError<'_>>(body).ok();
-    parsed.and_then(|error| error.message()).filter(|text| !text.is_empty()).unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(body);
-        let text: String = text.trim().chars().take(300).collect();
-        if text.is_empty() || text.starts_with('<') {
-            format!("the upstream answered with status {}", status.as_u16())
-        } else {
-            text
-        }
-    })
-}
-
 /// A client error in the caller's own envelope: an SDK shows an empty message for anything else.
 fn enveloped(reply: &mut Reply, body: Bytes, request: &Request) -> Bytes {
     let dialect = request.endpoint.dialect();
@@ -276,28 +275,62 @@ fn enveloped(reply: &mut Reply, body: Bytes, request: &Request) -> Bytes {
         Dialect::OpenAi | Dialect::Anthropic => is_object(raw),
         Dialect::Ollama => !is_object(raw),
     });
-    if fits {
+    let message = error_text(&body, reply.status);
+    // Ollama gives it no code, and programs match on that.
+    let overflow = dialect == Dialect::OpenAi && message.contains(OVERFLOW);
+    if fits && !overflow {
         return body;
     }
     reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let message = error_text(&body, reply.status);
-    render(dialect, reply.status, &message, None, Some(openai_type(reply.status)))
+    reply.headers.remove(CONTENT_LENGTH);
+    let kind = openai_type(reply.status);
+    let (param, code) = if overflow { (Some("messages"), CONTEXT_EXCEEDED) } else { (None, kind) };
+    render(dialect, reply.status, &message, param, Some(code))
+}
+
+/// Has a native stream go on as the events that the caller expects.
+fn translated_stream(reply: &mut Reply, about: About) -> Box<native::Stream> {
+    reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    reply.headers.remove(CONTENT_LENGTH);
+    Box::new(native::Stream::new(about))
+}
+
+/// Makes the answer that the caller expects of a native one.
+async fn translated_whole(
+    mut reply: Reply,
+    about: About,
+    idle: Duration,
+    total: Instant,
+) -> Result<Begun, Rejection> {
+    let (body, more) = reply.collect(HOLD_NATIVE, idle, total).await.map_err(Rejection::Failed)?;
+    let unreadable =
+        |why: String| Rejection::EmptyStream(format!("its answer is not as expected: {why}"));
+    if more {
+        return Err(unreadable("it is too large".into()));
+    }
+    let answer = native::whole(&body, &about).map_err(unreadable)?;
+    reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply.headers.remove(CONTENT_LENGTH);
+    Ok(Begun { reply, body: Begin::Whole(answer.into()) })
 }
 
 /// Holds a stream back until something generated has come.
 async fn first_content(
     mut reply: Reply,
     request: &Request,
+    translator: Option<Box<native::Stream>>,
     deadline: Instant,
 ) -> Result<Begun, Rejection> {
     let grammar = Grammar::of(request.endpoint.path());
-    let mut stream = Stream {
+    let mut stream = Box::new(Stream {
         splitter: Splitter::new(grammar.framing()),
         watch: Watch::new(grammar, request.asks_usage()),
         held: Vec::new(),
         hidden_usage: None,
         separate: request.separate_events,
-    };
+        translator,
+        unreadable: None,
+    });
     let mut held = 0;
     loop {
         let part = timeout_at(deadline, reply.data(PART))
@@ -311,6 +344,9 @@ async fn first_content(
         let part = part.map_err(Rejection::Failed)?;
         held += part.len();
         stream.take_in(part);
+        if let Some(why) = stream.unreadable.take() {
+            return Err(Rejection::EmptyStream(why));
+        }
         if !stream.watch.content
             && let Some(error) = stream.watch.error.take()
         {
@@ -324,7 +360,15 @@ async fn first_content(
 
 impl Stream {
     /// Splits and watches `part`; what is to be sent of it is added to `held`.
-    pub fn take_in(&mut self, mut part: Bytes) {
+    pub fn take_in(&mut self, part: Bytes) {
+        let mut part = match &mut self.translator {
+            None => part,
+            Some(translator) => {
+                let mut events = Vec::with_capacity(part.len() * 2);
+                self.unreadable = translator.push(&part, &mut events).err();
+                events.into()
+            }
+        };
         if !self.separate && self.splitter.at_boundary() {
             if !self.watch.content
                 && let Some(end) = memmem::find(&part, b"\n\n")

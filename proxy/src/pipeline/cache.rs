@@ -9,8 +9,9 @@ use http::header::{self, HeaderMap, HeaderValue};
 use metrics::{Counter, Gauge, counter, gauge, histogram};
 use pingora_core::protocols::http::ServerSession;
 
+use super::backend::Backend;
 use super::ctx::{Cached, Ctx};
-use super::state::{Backend, Snapshot};
+use super::state::Snapshot;
 use super::ticket::Ticket;
 use super::{Pipeline, Stop};
 use crate::breaker::State;
@@ -232,7 +233,7 @@ impl Pipeline {
         let backend = Arc::clone(&snapshot.backends[target.upstream]);
         let weights = tokio::select! {
             biased;
-            weights = backend.digests.of(&backend.origin, &self.pool, &target.model, HURRIED) => weights,
+            weights = backend.weights(&self.pool, &target.model, HURRIED) => weights,
             () = downstream::client_left(session) => return Err(Stop::Gone),
         };
         let Some(weights) = weights else { return unused(ctx, &terms, "weights") };

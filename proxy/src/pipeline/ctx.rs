@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
+use parking_lot::Mutex;
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
-use super::state::Backend;
+use super::backend::{Backend, Standing};
 use super::ticket::{PassedChains, Ticket};
+use crate::admission::InLine;
 use crate::cache::entry::Entry;
 use crate::cache::now;
 use crate::cache::policy::Policy;
+use crate::config::admission::Offload;
 use crate::config::raw::UpstreamKind;
 use crate::error::Dialect;
 use crate::ids::{CallerName, RequestId};
@@ -27,6 +30,7 @@ use crate::telemetry::{Outcome, Record, millis};
 const X_UPSTREAM: HeaderName = HeaderName::from_static("x-sluicegate-upstream");
 const X_MODEL: HeaderName = HeaderName::from_static("x-sluicegate-model");
 const X_REASON: HeaderName = HeaderName::from_static("x-sluicegate-reason");
+const X_OFFLOAD: HeaderName = HeaderName::from_static("x-sluicegate-offload");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const X_CACHE_REASON: HeaderName = HeaderName::from_static("x-cache-reason");
@@ -106,6 +110,47 @@ pub struct Progress {
     pub queued: Duration,
     /// Time spent waiting for upstreams.
     pub upstream_wait: Duration,
+    /// Targets left out, and why.
+    skipped: Vec<String>,
+    /// Where in a line it stands, for those who keep its client company.
+    place: Option<Arc<Mutex<Option<InLine>>>>,
+}
+
+/// Targets left out that are told of.
+const MAX_SKIPPED: usize = 8;
+
+impl Progress {
+    /// Notes that a target was left out.
+    pub fn skipped(&mut self, upstream: &str, why: &str) {
+        if self.skipped.len() < MAX_SKIPPED {
+            self.skipped.push(format!("{upstream}: {why}"));
+        }
+    }
+
+    /// Has others see where it stands; for requests whose client is kept company.
+    pub fn show_place(&mut self) {
+        self.place = Some(Arc::default());
+    }
+
+    /// It stands in a line now, or in none any more.
+    pub fn stands(&self, place: Option<InLine>) {
+        if let Some(shown) = &self.place {
+            *shown.lock() = place;
+        }
+    }
+
+    /// A copy that sees where it stands.
+    #[must_use]
+    pub fn observer(&self) -> Self {
+        Self { place: self.place.clone(), ..Self::default() }
+    }
+
+    /// Where it stands, in words.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        let place = self.place.as_ref()?.lock().clone()?;
+        Some(place.to_string())
+    }
 }
 
 /// What the cache had to do with a request.
@@ -203,6 +248,8 @@ pub struct Ctx {
     pub ticket: Option<Box<Ticket>>,
     /// The tenant of its caller.
     pub tenant: Option<String>,
+    /// Its caller, as far as admission cares.
+    pub standing: Standing,
     /// The client has left, and others follow the answer.
     pub client_gone: bool,
 }
@@ -239,6 +286,7 @@ impl Ctx {
             cached: None,
             ticket: None,
             tenant: None,
+            standing: Standing::default(),
             client_gone: false,
         }
     }
@@ -260,7 +308,10 @@ impl Ctx {
             head.set(X_UPSTREAM, backend.name_header.clone());
             head.set_text(X_MODEL, model.to_string());
         }
-        head.set(X_REASON, self.reason.clone());
+        head.set(X_REASON, self.reason());
+        if self.runs_partly_on_cpu() {
+            head.set(X_OFFLOAD, HeaderValue::from_static("partial"));
+        }
         if let Some(cached) = &self.cached {
             cached.headers(head);
         }
@@ -279,6 +330,23 @@ impl Ctx {
             millis::push(&mut text, plugins);
         }
         head.set_text(SERVER_TIMING, text);
+    }
+
+    /// Why it was answered where it was.
+    fn reason(&self) -> HeaderValue {
+        if self.progress.skipped.is_empty() {
+            return self.reason.clone();
+        }
+        let reason = self.reason.to_str().unwrap_or_default();
+        let text = format!("{reason}; {}", self.progress.skipped.join("; "));
+        // What is no header value stays out of it: a plugin's reason stands by itself.
+        HeaderValue::from_str(&text).unwrap_or_else(|_| self.reason.clone())
+    }
+
+    fn runs_partly_on_cpu(&self) -> bool {
+        self.answered_by.as_ref().is_some_and(|(backend, model)| {
+            backend.offload != Offload::Allow && backend.residency.of(model).partial == Some(true)
+        })
     }
 
     /// What plugins decided about it, where there were any.

@@ -5,24 +5,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Method;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
-use serde_json::json;
-use tokio::time::Instant;
+use serde_json::{Value, json};
 
-use super::attempt::error_text;
-use super::state::{Backend, Snapshot};
+use super::backend::Backend;
+use super::state::Snapshot;
 use crate::cache::semantic::{Embedder, EmbedderId, Embedding};
 use crate::config::{CacheConfig, Config};
-use crate::upstream::Pool;
-use crate::upstream::exchange::{Call, send};
+use crate::upstream::{Pool, ask};
 
 /// The longest one request may take; a model may have to be loaded for it.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The largest answer read, in bytes.
-const MAX_ANSWER: usize = 16 << 20;
-
 /// Texts in one request, where many are embedded.
 const BATCH: usize = 32;
 
@@ -70,23 +63,10 @@ impl UpstreamEmbedder {
         Ok(id)
     }
 
-    async fn ask(&self, path: &'static str, body: String) -> Result<Bytes, String> {
-        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        let body = Bytes::from(body);
-        let call = Call { method: Method::POST, path, query: "", headers: &headers, body };
-        let deadline = Instant::now() + DEADLINE;
-        let origin = &self.backend.origin;
-        let mut reply = send(origin, &self.pool, &call, deadline)
+    async fn ask(&self, path: &'static str, body: &Value) -> Result<Bytes, String> {
+        ask::post(&self.backend.origin, &self.pool, path, body, DEADLINE)
             .await
-            .map_err(|failure| failure.to_string())?;
-        let (body, more) = reply
-            .collect(MAX_ANSWER, DEADLINE, deadline)
-            .await
-            .map_err(|failure| failure.to_string())?;
-        if !reply.status.is_success() {
-            return Err(error_text(&body, reply.status));
-        }
-        if more { Err("the answer is too large".into()) } else { Ok(body) }
+            .map_err(|cause| cause.to_string())
     }
 }
 
@@ -100,11 +80,11 @@ impl Embedder for UpstreamEmbedder {
             let body = json!({
                 "model": self.model, "input": texts, "truncate": false, "keep_alive": -1
             });
-            let answer = self.ask("/api/embed", body.to_string()).await?;
+            let answer = self.ask("/api/embed", &body).await?;
             serde_json::from_slice::<OllamaAnswer>(&answer).map_err(unreadable)?.embeddings
         } else {
             let body = json!({"model": self.model, "input": texts, "encoding_format": "float"});
-            let answer = self.ask("/v1/embeddings", body.to_string()).await?;
+            let answer = self.ask("/v1/embeddings", &body).await?;
             let mut data =
                 serde_json::from_slice::<OpenAiAnswer>(&answer).map_err(unreadable)?.data;
             data.sort_by_key(|item| item.index);

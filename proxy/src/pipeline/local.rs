@@ -18,6 +18,7 @@ use crate::openai::{Model, ModelList};
 use crate::request::auth::Caller;
 use crate::request::endpoint::{Endpoint, model_id};
 use crate::response::downstream::{self, Head};
+use crate::upstream::ask::Unanswered;
 use crate::upstream::catalogue;
 
 /// A model list younger than this is shown as it is: chat UIs ask often.
@@ -119,7 +120,7 @@ impl Pipeline {
         let mut answers = Vec::new();
         let mut problem = None;
         for one in asked {
-            match one.await.unwrap_or_else(|cause| Err(cause.to_string())) {
+            match one.await.unwrap_or_else(|cause| Err(Unanswered::Unusable(cause.to_string()))) {
                 Ok(bytes) => answers.push(bytes),
                 Err(why) => problem = Some(why),
             }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Pipeline;
 use super::attempt::{Begun, Rejection, attempt};
+use super::backend::{Backend, Standing};
 use super::ctx::{Headers, Phase, Progress};
-use super::state::{Backend, Snapshot};
-use crate::admission::{Refused, Slot};
-use crate::breaker::Pass;
+use super::prepare::prepare;
+use super::state::Snapshot;
+use crate::admission::{Ask, Decision, QueueFull, Slot, TurnedAway};
+use crate::breaker::{Pass, State};
 use crate::error::{Error, Kind};
 use crate::request::Request;
 use crate::router::{Plan, Target};
@@ -45,9 +47,12 @@ pub struct Answer {
 struct Search<'a> {
     request: &'a Request,
     headers: &'a Headers,
+    standing: &'a Standing,
     progress: &'a mut Progress,
     /// Only one target exists.
     alone: bool,
+    /// Until when it may wait.
+    deadline: Instant,
     /// Upstreams that may have worked on the request.
     sent: u32,
     /// The error to report if no other target serves: the last one met.
@@ -61,36 +66,69 @@ impl Pipeline {
     pub(super) async fn obtain(
         &self,
         snapshot: &Snapshot,
-        request: &Request,
-        plan: &Plan,
+        (request, plan): (&Request, &Plan),
         headers: &Headers,
+        standing: &Standing,
         progress: &mut Progress,
     ) -> Result<Answer, Error> {
         let alone = plan.targets.len() + plan.fallback.len() == 1;
+        let deadline = Instant::now() + snapshot.config.admission.queue.max_wait.0;
+        let (sent, last, opens_in) = (0, None, None);
         let mut search =
-            Search { request, headers, progress, alone, sent: 0, last: None, opens_in: None };
-        let deadline = Instant::now() + snapshot.config.queue.max_wait.0;
+            Search { request, headers, standing, progress, alone, deadline, sent, last, opens_in };
+        // A target of which no memory can be had now, or that is too slow, is better than none.
+        let mut last_resort = None;
         for tier in [&plan.targets, &plan.fallback] {
             let mut full = None;
-            for target in tier {
+            for (index, target) in tier.iter().enumerate() {
                 if search.sent >= MAX_SENT {
                     break;
                 }
                 let backend = &snapshot.backends[target.upstream];
                 let Some(pass) = search.pass(backend) else { continue };
-                let Some(slot) = backend.slots.try_acquire() else {
-                    full = full.or(Some(target));
-                    continue;
+                let entered = backend.gate.try_enter(&search.ask(backend, target));
+                let answer = match entered {
+                    Ok(slot) => self.one(&mut search, backend, target, pass, slot).await,
+                    Err(Decision::Load)
+                        if plan.ranked
+                            || !runs_elsewhere(&search, snapshot, &tier[index + 1..], target) =>
+                    {
+                        drop(pass);
+                        self.queued(&mut search, snapshot, target).await
+                    }
+                    Err(Decision::Run | Decision::Wait | Decision::Load) => {
+                        full = full.or(Some(target));
+                        None
+                    }
+                    Err(Decision::NoRoom) => {
+                        search.skip(backend, &target.model, "its GPU has no room");
+                        last_resort = last_resort.or(Some(target));
+                        None
+                    }
+                    Err(Decision::Partial) => {
+                        search.skip(backend, &target.model, "it runs partly on the CPU");
+                        last_resort = last_resort.or(Some(target));
+                        None
+                    }
+                    Err(Decision::Refuse) => {
+                        search.refuse(backend, &target.model);
+                        None
+                    }
                 };
-                if let Some(answer) = self.one(&mut search, backend, target, pass, slot).await {
+                if let Some(answer) = answer {
                     return Ok(answer);
                 }
             }
             if let Some(target) = full.filter(|_| search.sent < MAX_SENT)
-                && let Some(answer) = self.queued(&mut search, snapshot, target, deadline).await
+                && let Some(answer) = self.queued(&mut search, snapshot, target).await
             {
                 return Ok(answer);
             }
+        }
+        if let Some(target) = last_resort.filter(|_| search.sent < MAX_SENT)
+            && let Some(answer) = self.queued(&mut search, snapshot, target).await
+        {
+            return Ok(answer);
         }
         Err(search.failure())
     }
@@ -101,17 +139,17 @@ impl Pipeline {
         search: &mut Search<'_>,
         snapshot: &Snapshot,
         target: &Target,
-        deadline: Instant,
     ) -> Option<Answer> {
         let backend = &snapshot.backends[target.upstream];
         let since = Instant::now();
         search.progress.phase = Phase::Queued;
-        let waited = backend.slots.acquire(snapshot.config.queue.max_waiting, deadline).await;
+        let waited = search.wait(backend, target).await;
         search.progress.queued += since.elapsed();
+        search.progress.stands(None);
         let slot = match waited {
             Ok(slot) => slot,
             Err(refused) => {
-                search.full(backend, refused);
+                search.full(backend, target, refused);
                 return None;
             }
         };
@@ -130,15 +168,21 @@ impl Pipeline {
     ) -> Option<Answer> {
         search.progress.phase = Phase::Waiting;
         let since = Instant::now();
-        let tried = attempt(
-            backend,
-            &self.pool,
-            search.request,
-            &target.model,
-            search.headers.of(backend),
-            search.alone,
-        )
-        .await;
+        if let Err(error) = self.start_container(backend).await {
+            search.progress.upstream_wait += since.elapsed();
+            search.not_started(backend, error);
+            return None;
+        }
+        let prepared = match prepare(backend, search.request, &target.model) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                search.hopeless(error);
+                return None;
+            }
+        };
+        let headers = search.headers.of(backend);
+        let tried =
+            attempt(backend, &self.pool, search.request, prepared, headers, search.alone).await;
         search.progress.upstream_wait += since.elapsed();
         match tried {
             Ok(begun) => {
@@ -163,29 +207,110 @@ impl Pipeline {
     }
 }
 
+/// Whether one of `others` has the same model as `target` and could run it now: replicas that have
+/// it loaded come before those that would have to load it.
+fn runs_elsewhere(
+    search: &Search<'_>,
+    snapshot: &Snapshot,
+    others: &[Target],
+    target: &Target,
+) -> bool {
+    others.iter().filter(|other| other.model == target.model).any(|other| {
+        let backend = &snapshot.backends[other.upstream];
+        let runs = backend.gate.consider(&search.ask(backend, other)) == Decision::Run;
+        runs && backend.breaker.state() == State::Closed
+    })
+}
+
+/// Why no place was given.
+enum Refused {
+    /// The queue is at its bound.
+    QueueFull,
+    /// The wait was too long.
+    TimedOut,
+    /// The model could not be loaded.
+    LoadFailed(String),
+}
+
 impl Search<'_> {
+    /// What it asks of a target's gate.
+    fn ask(&self, backend: &Backend, target: &Target) -> Ask {
+        backend.ask(&target.model, self.standing, self.request.endpoint.runs_model())
+    }
+
     fn pass(&mut self, backend: &Backend) -> Option<Pass> {
         match backend.breaker.try_pass() {
             Ok(pass) => Some(pass),
             Err(wait) => {
                 self.opens_in = Some(self.opens_in.map_or(wait, |known| known.min(wait)));
+                let why = backend.breaker.reason();
+                let why = why.map_or_else(|| "left alone".to_owned(), |why| why.to_string());
+                self.progress.skipped(backend.name(), &why);
                 None
             }
         }
     }
 
-    fn full(&mut self, backend: &Backend, refused: Refused) {
+    /// Waits in line for a place.
+    async fn wait(&self, backend: &Backend, target: &Target) -> Result<Slot, Refused> {
+        let ask = self.ask(backend, target);
+        let mut place = backend.gate.wait(ask).map_err(|QueueFull| Refused::QueueFull)?;
+        self.progress.stands(Some(place.in_line()));
+        match timeout_at(self.deadline, place.called()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(TurnedAway::LoadFailed(why))) => Err(Refused::LoadFailed(why)),
+            Err(_) => Err(Refused::TimedOut),
+        }
+    }
+
+    /// Notes why a target was left out.
+    fn skip(&mut self, backend: &Backend, model: &str, why: &str) {
+        tracing::debug!(upstream = backend.name(), model, why, "target left out");
+        self.progress.skipped(backend.name(), why);
+    }
+
+    fn refuse(&mut self, backend: &Backend, model: &str) {
+        self.skip(backend, model, "it runs partly on the CPU");
+        count_refused(backend, "offload");
+        let message = format!(
+            "`{model}` would run partly on the CPU of the upstream `{}`, which `admission.offload` \
+             forbids",
+            backend.name()
+        );
+        let after = backend.gate.retry_after(model);
+        self.last = Some(Error::new(Kind::Overloaded, message).retry_after(after));
+    }
+
+    fn full(&mut self, backend: &Backend, target: &Target, refused: Refused) {
         let (reason, message) = match refused {
-            Refused::QueueFull => ("queue_full", "its queue is full"),
-            Refused::TimedOut => ("timed_out", "no place came free in time"),
+            Refused::QueueFull => ("queue_full", "is busy: its queue is full".to_owned()),
+            Refused::TimedOut => ("timed_out", "is busy: no place came free in time".to_owned()),
+            Refused::LoadFailed(why) => {
+                ("load_failed", format!("could not load `{}`: {why}", target.model))
+            }
         };
-        counter!(names::REFUSED, "upstream" => backend.name().to_owned(), "reason" => reason)
-            .increment(1);
-        let message = format!("the upstream `{}` is busy: {message}", backend.name());
-        self.last = Some(Error::new(Kind::Overloaded, message).retry_after(FULL_RETRY));
+        count_refused(backend, reason);
+        let message = format!("the upstream `{}` {message}", backend.name());
+        let after = backend.gate.retry_after(&target.model);
+        self.last = Some(Error::new(Kind::Overloaded, message).retry_after(after));
+    }
+
+    /// The request itself is at fault: no other target would serve it.
+    fn hopeless(&mut self, error: Error) {
+        self.sent = MAX_SENT;
+        self.last = Some(error);
+    }
+
+    fn not_started(&mut self, backend: &Backend, error: Error) {
+        count_refused(backend, "container");
+        self.progress.skipped(backend.name(), "its container did not start");
+        self.last = Some(error);
     }
 
     fn rejected(&mut self, backend: &Backend, rejection: &Rejection, pass: Pass, since: Instant) {
+        if let (Some(container), Rejection::Failed(_)) = (&backend.container, rejection) {
+            container.suspect();
+        }
         let name = backend.name();
         let reason = rejection.as_str();
         counter!(names::FAILURES, "upstream" => name.to_owned(), "reason" => reason).increment(1);
@@ -221,4 +346,9 @@ impl Search<'_> {
         let message = "every upstream for this model is failing and left alone for now";
         Error::new(Kind::Overloaded, message).retry_after(wait)
     }
+}
+
+fn count_refused(backend: &Backend, reason: &'static str) {
+    counter!(names::REFUSED, "upstream" => backend.name().to_owned(), "reason" => reason)
+        .increment(1);
 }

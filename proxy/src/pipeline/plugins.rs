@@ -12,8 +12,9 @@ use sluicegate_plugin_host::types;
 use sluicegate_plugin_host::{Interface, cache_policy, responder, router as wit};
 use tokio::time::{Instant, timeout};
 
+use super::backend::Backend;
 use super::ctx::Ctx;
-use super::state::{Backend, Snapshot};
+use super::state::Snapshot;
 use super::{Pipeline, Stop};
 use crate::breaker::State;
 use crate::cache::policy::{Mode, Policy};
@@ -152,14 +153,17 @@ impl Pipeline {
         request: &Request,
         ctx: &mut Ctx,
     ) -> Bytes {
-        const COMMENT: Bytes = Bytes::from_static(b": waiting\n\n");
+        let comment = || match ctx.progress.place() {
+            Some(place) => Bytes::from(format!(": {place}\n\n")),
+            None => Bytes::from_static(b": waiting\n\n"),
+        };
         let chat = request.endpoint == Endpoint::ChatCompletions;
         let Some(shaper) = ctx.shaper.as_mut().filter(|_| plan.waiting_text && chat) else {
-            return COMMENT;
+            return comment();
         };
         // The text is an ornament: a plugin that cannot give one costs nothing else.
         let asked = shaper.waiting(ctx.started.elapsed());
-        let Ok(Ok(Some(text))) = timeout(WAITING_TEXT, asked).await else { return COMMENT };
+        let Ok(Ok(Some(text))) = timeout(WAITING_TEXT, asked).await else { return comment() };
         let id = ctx.id.to_string();
         let endpoint = shown(request.endpoint);
         Bytes::from(Direct { id: &id, model: &request.scan.model, endpoint, text: &text }.event())
@@ -277,6 +281,7 @@ impl Pass<'_> {
         let picked = |indexes: &[usize]| indexes.iter().map(|index| all[*index].clone()).collect();
         plan.targets = picked(&order.targets[..cut]);
         plan.fallback = picked(&order.targets[cut..]);
+        plan.ranked = true;
         if let Ok(text) = HeaderValue::from_str(&order.reason)
             && !order.reason.is_empty()
         {
@@ -419,6 +424,7 @@ fn targets(snapshot: &Snapshot, plan: &Plan, gpus: &Sampler) -> Vec<wit::Target>
 fn state(backend: &Arc<Backend>, target: &Target, fallback: bool, gpus: &Sampler) -> wit::Target {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let residency = backend.residency.of(&target.model);
+    let load = backend.figures.load().of(&target.model).and_then(|figure| figure.load);
     wit::Target {
         upstream: backend.name().to_owned(),
         model: target.model.to_string(),
@@ -427,10 +433,10 @@ fn state(backend: &Arc<Backend>, target: &Target, fallback: bool, gpus: &Sampler
         resident: residency.resident,
         partial: residency.partial,
         headroom: backend.headroom(gpus),
-        in_flight: count(backend.slots.in_flight()),
-        waiting: count(backend.slots.waiting()),
-        tokens_per_second: backend.speeds.of(&target.model),
-        load_ms: None,
+        in_flight: count(backend.gate.in_flight()),
+        waiting: count(backend.gate.waiting()),
+        tokens_per_second: backend.speeds.of(&target.model).decode,
+        load_ms: load.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         breaker: match backend.breaker.state() {
             State::Closed => wit::Breaker::Closed,
             State::HalfOpen => wit::Breaker::HalfOpen,

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::attempt::{PART, Stream};
-use super::state::Backend;
+use super::backend::Backend;
 use crate::admission::Slot;
 use crate::breaker::Pass;
 use crate::config::raw::Timeouts;
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::openai::Usage;
 use crate::plugin::Shaper;
 use crate::response::sse::Framing;
+use crate::upstream::residency::Speed;
 use crate::upstream::{Failure, Reply};
 
 /// How long a finished stream's connection is given to end, to be used again.
@@ -36,7 +37,7 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Source {
     reply: Reply,
-    stream: Stream,
+    stream: Box<Stream>,
     bounds: Bounds,
     pass: Option<Pass>,
     /// The plugins it passes.
@@ -85,7 +86,7 @@ pub struct Parts {
     /// The exchange.
     pub reply: Reply,
     /// The stream up to its first content.
-    pub stream: Stream,
+    pub stream: Box<Stream>,
     /// Where the answer comes from.
     pub origin: (Arc<Backend>, Arc<str>),
     /// To report how it ends.
@@ -164,7 +165,10 @@ impl Source {
                     return self.broke_off(&failure.to_string());
                 }
                 self.stream.take_in(part);
-                self.held().await
+                match self.stream.unreadable.take() {
+                    Some(why) => self.broke_off(&why),
+                    None => self.held().await,
+                }
             }
             Next::Part(Some(Err(failure))) => self.broke_off(&failure.to_string()),
             Next::Part(None) => self.broke_off("the stream ended before its end"),
@@ -223,11 +227,16 @@ impl Source {
 
     /// Learns how fast the upstream generates, from what it says it generated.
     fn measure(&self) {
-        let tokens = self.usage().and_then(|usage| usage.completion_tokens).unwrap_or(0);
-        let took = self.began.elapsed().as_secs_f64();
-        if tokens > 1 && took > 0.0 {
-            self.backend.speeds.record(&self.model, (tokens - 1) as f64 / took);
+        let Some(usage) = self.usage() else { return };
+        let tokens = usage.completion_tokens.unwrap_or(0);
+        if tokens < 2 {
+            return;
         }
+        let decode = (tokens - 1) as f64 / self.began.elapsed().as_secs_f64();
+        // With the model loaded and a place free, the time to the first token is the prompt's.
+        let first = self.began.duration_since(self.bounds.since).as_secs_f64();
+        let prompt = usage.prompt_tokens.map(|tokens| tokens as f64 / first);
+        self.backend.speeds.record(&self.model, Speed { decode: Some(decode), prompt });
     }
 
     async fn held(&mut self) -> Step {

@@ -198,7 +198,7 @@ impl Ticket {
             if let Some(leader) = &self.leader {
                 leader.seal();
             }
-            let weights = backend.digests.of(&backend.origin, &self.pool, &model, HURRIED).await?;
+            let weights = backend.weights(&self.pool, &model, HURRIED).await?;
             let generation = self.cache.generation(&self.owner, &model).await;
             (self.scope_for(&model, &weights), generation)
         };

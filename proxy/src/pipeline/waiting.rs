@@ -38,11 +38,16 @@ impl Pipeline {
         let targets = plan.targets.iter().chain(&plan.fallback);
         let openai = targets.into_iter().any(|one| !snapshot.backends[one.upstream].is_ollama());
         let headers = Headers::new(&session.req_header().headers, &ctx.id, openai);
-        let mut progress = std::mem::take(&mut ctx.progress);
+        if plan.wait_comments.is_some() {
+            ctx.progress.show_place();
+        }
+        let observer = ctx.progress.observer();
+        let mut progress = std::mem::replace(&mut ctx.progress, observer);
+        let standing = ctx.standing.clone();
         let mut ticket = ctx.ticket.take();
         let leader = ticket.as_mut().and_then(|ticket| ticket.leader.as_mut());
         let result = {
-            let obtain = self.obtain(snapshot, request, plan, &headers, &mut progress);
+            let obtain = self.obtain(snapshot, (request, plan), &headers, &standing, &mut progress);
             self.while_watched(session, (request, plan), ctx, leader, obtain).await
         };
         ctx.ticket = ticket;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::config::KeyConfig;
 use crate::config::glob;
+use crate::config::raw::Priority;
 use crate::error::{Error, Kind};
 use crate::ids::CallerName;
 use crate::ollama::same_model;
@@ -102,6 +103,18 @@ impl Caller {
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         self.key.as_ref()?.tenant.as_deref()
+    }
+
+    /// Its share relative to other callers.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.key.as_ref().map_or(1, |key| key.weight)
+    }
+
+    /// Who goes first.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.key.as_ref().map_or(Priority::Interactive, |key| key.priority)
     }
 
     /// Whether the caller may ask for `model`.
@@ -208,6 +221,8 @@ mod tests {
             tenant: None,
             requests_per_minute: Some(60),
             max_concurrent: Some(1),
+            weight: 1,
+            priority: Priority::Interactive,
         }
     }
 

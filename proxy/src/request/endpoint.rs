@@ -114,6 +114,12 @@ impl Endpoint {
         )
     }
 
+    /// Whether its requests run a model, for which it must be loaded.
+    #[must_use]
+    pub fn runs_model(self) -> bool {
+        !self.is_local() && !matches!(self, Endpoint::ApiShow | Endpoint::CacheFeedback)
+    }
+
     /// Whether it is Ollama's own, so that only an upstream of that kind has it.
     #[must_use]
     pub fn is_native(self) -> bool {

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
+use super::keeper::{self, Commands};
 use super::reload::Watched;
 use super::status::Status;
 use super::{Server, report};
@@ -22,8 +23,6 @@ use crate::upstream::{Pool, catalogue};
 const PROBE_TICK: Duration = Duration::from_millis(250);
 /// How often model lists are read anew.
 const CATALOGUE_EVERY: Duration = Duration::from_secs(30);
-/// How often Ollamas are asked what they have loaded, where a plugin wants to know.
-const RESIDENCY_EVERY: Duration = Duration::from_secs(1);
 /// How often the cache is looked after.
 const CACHE_EVERY: Duration = Duration::from_millis(500);
 /// How often files are looked at for a change.
@@ -53,11 +52,13 @@ pub(super) fn run(server: Server, watched: Watched) -> Result<(), String> {
 async fn supervise(server: Server, mut watched: Watched) -> Result<(), String> {
     let mut signals = Signals::listen().map_err(|cause| cause.to_string())?;
     let pool: Arc<Pool> = Arc::default();
-    let admin = start_admin(&server)?;
+    let commands: Arc<Commands> = Arc::default();
+    let admin = start_admin(&server, &commands)?;
     report::addresses(&server);
     tokio::spawn(probe_tripped(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(upkeep(server.metrics.clone()));
-    tokio::spawn(keep_residency(Arc::clone(&server.shared), Arc::clone(&pool)));
+    let keepers = keeper::run(Arc::clone(&server.shared), Arc::clone(&pool), commands);
+    tokio::spawn(keepers);
     tokio::spawn(keep_cache(Arc::clone(&server.shared)));
     tokio::spawn(keep_digests(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(keep_lists(Arc::clone(&server.shared), Arc::clone(&pool)));
@@ -109,13 +110,13 @@ impl Signals {
 
 /// Starts the admin listener; it goes on during a drain, to be asked how it goes, unless it is
 /// stopped through what is returned.
-fn start_admin(server: &Server) -> Result<watch::Sender<bool>, String> {
+fn start_admin(server: &Server, commands: &Arc<Commands>) -> Result<watch::Sender<bool>, String> {
     let listener = server.sockets.admin.try_clone().map_err(|cause| cause.to_string())?;
     let listener =
         tokio::net::TcpListener::from_std(listener).map_err(|cause| cause.to_string())?;
     let connections = Arc::new(Connections::default());
     connections.set_limit(ADMIN_CONNECTIONS);
-    let status = Status::new(&server.shared, &server.metrics, server.stop.subscribe());
+    let status = Status::new(&server.shared, &server.metrics, server.stop.subscribe(), commands);
     let app = Arc::new(Admin::new(Arc::new(status)));
     let (stop, shutdown) = watch::channel(false);
     tokio::spawn(accept::run(listener, None, connections, app, shutdown));
@@ -196,18 +197,6 @@ async fn keep_lists(shared: Arc<Shared>, pool: Arc<Pool>) {
     }
 }
 
-/// Routing plugins are shown what is loaded where.
-async fn keep_residency(shared: Arc<Shared>, pool: Arc<Pool>) {
-    let mut ticks = interval(RESIDENCY_EVERY);
-    loop {
-        ticks.tick().await;
-        let snapshot = shared.snapshot.load_full();
-        if snapshot.has_routers() {
-            snapshot.refresh_residency(&pool).await;
-        }
-    }
-}
-
 /// The cache relies on the weights behind a model's name.
 async fn keep_digests(shared: Arc<Shared>, pool: Arc<Pool>) {
     let mut ticks = interval(CACHE_EVERY);
@@ -262,6 +251,7 @@ async fn drain(server: Server, mut signals: Signals) {
         }
     }
     tracing::info!(cut = server.shared.active(), "stopped");
+    keeper::save(&server.shared).await;
     // Standard output may have no reader any more.
     let (written, ended) = std::sync::mpsc::sync_channel(1);
     let log = Arc::clone(&server.shared.log);

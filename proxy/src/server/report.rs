@@ -2,7 +2,8 @@
 
 use super::Server;
 use crate::config::raw::UpstreamKind;
-use crate::pipeline::state::{Backend, Snapshot};
+use crate::pipeline::backend::Backend;
+use crate::pipeline::state::Snapshot;
 use crate::upstream::catalogue::Listing;
 
 /// Model names shown for one upstream.

@@ -2,24 +2,37 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::admin::{Readiness, Source, UpstreamStatus};
+use super::keeper::{self, Command, Commands, Refusal};
+use crate::admin::models::Action;
+use crate::admin::state::{ModelStatus, QueueStatus, UpstreamStatus};
+use crate::admin::{Readiness, Source};
 use crate::breaker::State;
 use crate::cache::Cache;
 use crate::config::raw::UpstreamKind;
 use crate::config::units::Secret;
-use crate::gpu::Report;
-use crate::pipeline::state::{Backend, Shared};
+use crate::error::{Error, Kind};
+use crate::gpu::{Gpu, Report};
+use crate::pipeline::backend::Backend;
+use crate::pipeline::state::Shared;
 use crate::plugin::record::Decision;
+use crate::telemetry::events::Event;
 use crate::telemetry::names;
+use crate::upstream::container;
+use crate::upstream::residency::Loaded;
+
+/// Models of one upstream in the metrics.
+const MAX_MODELS: usize = 128;
 
 pub(super) struct Status {
     shared: Arc<Shared>,
     metrics: PrometheusHandle,
     draining: watch::Receiver<bool>,
+    commands: Arc<Commands>,
 }
 
 impl Status {
@@ -27,8 +40,10 @@ impl Status {
         shared: &Arc<Shared>,
         metrics: &PrometheusHandle,
         draining: watch::Receiver<bool>,
+        commands: &Arc<Commands>,
     ) -> Self {
-        Self { shared: Arc::clone(shared), metrics: metrics.clone(), draining }
+        let (shared, commands) = (Arc::clone(shared), Arc::clone(commands));
+        Self { shared, metrics: metrics.clone(), draining, commands }
     }
 
     fn take_gauges(&self) {
@@ -37,8 +52,8 @@ impl Status {
         self.take_gpu_gauges();
         for backend in &self.shared.snapshot.load().backends {
             let of = |name| gauge!(name, "upstream" => backend.name().to_owned());
-            of(names::IN_FLIGHT).set(backend.slots.in_flight() as f64);
-            of(names::WAITING).set(backend.slots.waiting() as f64);
+            of(names::IN_FLIGHT).set(backend.gate.in_flight() as f64);
+            of(names::WAITING).set(backend.gate.waiting() as f64);
             of(names::BREAKER).set(match backend.breaker.state() {
                 State::Closed => 0.0,
                 State::HalfOpen => 1.0,
@@ -47,6 +62,14 @@ impl Status {
             let known = backend.catalogue.known();
             let up = known.problem.is_none() && known.models.is_some();
             of(names::UP).set(f64::from(u8::from(up)));
+            if let Some(headroom) = backend.headroom(&self.shared.gpus) {
+                of(names::HEADROOM).set(headroom as f64);
+            }
+            if let Some(container) = &backend.container {
+                of(names::CONTAINER_UP)
+                    .set(f64::from(u8::from(container.state() == container::State::Running)));
+            }
+            take_model_gauges(backend);
         }
     }
 }
@@ -73,6 +96,21 @@ impl Status {
     }
 }
 
+/// What is loaded, and how much of it on GPUs; what was loaded before is shown as zero.
+fn take_model_gauges(backend: &Backend) {
+    let Some(seen) = backend.residency.seen() else { return };
+    let names = backend.figures.load();
+    let all = names.iter().map(|(name, _)| name.as_str()).take(MAX_MODELS);
+    for model in all {
+        let of = |name| gauge!(name, "upstream" => backend.name().to_owned(), "model" => model.to_owned());
+        let loaded = seen.models.iter().find(|one| *one.name == *model);
+        of(names::RESIDENT_BYTES).set(loaded.map_or(0.0, |one| one.size_vram as f64));
+        let ratio = |one: &Loaded| one.size_vram as f64 / one.size.max(1) as f64;
+        of(names::RESIDENT_RATIO).set(loaded.map_or(0.0, ratio));
+    }
+}
+
+#[async_trait]
 impl Source for Status {
     fn metrics(&self) -> String {
         self.take_gauges();
@@ -90,7 +128,8 @@ impl Source for Status {
     }
 
     fn upstreams(&self) -> Vec<UpstreamStatus> {
-        self.shared.snapshot.load().backends.iter().map(|one| upstream(one)).collect()
+        let snapshot = self.shared.snapshot.load();
+        snapshot.backends.iter().map(|one| upstream(&self.shared, one)).collect()
     }
 
     fn decision(&self, id: &str) -> Option<Arc<Decision>> {
@@ -99,6 +138,47 @@ impl Source for Status {
 
     fn gpus(&self) -> Report {
         self.shared.gpus.report()
+    }
+
+    fn models(&self) -> Vec<ModelStatus> {
+        let snapshot = self.shared.snapshot.load();
+        let of = |backend: &Arc<Backend>| models(&self.shared, backend);
+        snapshot.backends.iter().flat_map(of).collect()
+    }
+
+    fn queues(&self) -> Vec<QueueStatus> {
+        let snapshot = self.shared.snapshot.load();
+        let queue = |backend: &Arc<Backend>| QueueStatus {
+            upstream: backend.name().to_owned(),
+            line: backend.gate.report(),
+        };
+        snapshot.backends.iter().map(queue).collect()
+    }
+
+    fn events(&self) -> Vec<Arc<Event>> {
+        self.shared.events.last()
+    }
+
+    async fn act(&self, action: Action, model: &str, upstream: Option<&str>) -> Result<(), Error> {
+        let upstream = match upstream {
+            Some(upstream) => upstream.to_owned(),
+            None => self.only_upstream_of(model)?,
+        };
+        let model = Arc::from(model);
+        let command = match action {
+            Action::Load => Command::Load(model),
+            Action::Unload => Command::Unload(model),
+            Action::Pin => Command::Pin(model),
+            Action::Unpin => Command::Unpin(model),
+        };
+        self.commands.give(&upstream, command).await.map_err(|refusal| {
+            let kind = match &refusal {
+                Refusal::NoUpstream | Refusal::NoModel => Kind::ModelNotFound,
+                Refusal::Busy(_) => Kind::Overloaded,
+                Refusal::Failed(_) => Kind::BadGateway,
+            };
+            Error::new(kind, refusal.to_string())
+        })
     }
 
     fn cache(&self) -> Arc<Cache> {
@@ -110,24 +190,88 @@ impl Source for Status {
     }
 }
 
-fn upstream(backend: &Backend) -> UpstreamStatus {
+impl Status {
+    /// The only Ollama that has `model`.
+    fn only_upstream_of(&self, model: &str) -> Result<String, Error> {
+        let snapshot = self.shared.snapshot.load();
+        let has = |backend: &&Arc<Backend>| backend.figures.load().of(model).is_some();
+        let mut having = snapshot.backends.iter().filter(has).map(|one| one.name().to_owned());
+        match (having.next(), having.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => {
+                let message = format!("no Ollama among the upstreams has `{model}`");
+                Err(Error::new(Kind::ModelNotFound, message))
+            }
+            (Some(_), Some(_)) => {
+                let message = format!("several upstreams have `{model}`; name one of them");
+                Err(Error::new(Kind::InvalidRequest, message))
+            }
+        }
+    }
+}
+
+fn upstream(shared: &Shared, backend: &Backend) -> UpstreamStatus {
     let known = backend.catalogue.known();
     let config = &backend.origin.config;
     let asked = known.problem.is_some() || known.models.is_some();
+    let gpus = backend.gpus(&shared.gpus);
+    let sum = |of: fn(&Gpu) -> u64| gpus.as_ref().map(|gpus| gpus.iter().map(of).sum());
     UpstreamStatus {
         name: config.name.clone(),
         kind: match config.kind {
             UpstreamKind::Ollama => "ollama",
             UpstreamKind::Openai => "openai",
-        },
+        }
+        .to_owned(),
         url: format!("{}{}", config.origin.to_string().trim_end_matches('/'), config.base_path),
         version: known.version,
         reachable: asked.then_some(known.problem.is_none()),
         problem: known.problem,
-        breaker: backend.breaker.state().as_str(),
-        in_flight: backend.slots.in_flight(),
-        waiting: backend.slots.waiting(),
+        breaker: backend.breaker.state().as_str().to_owned(),
+        breaker_reason: backend.breaker.reason().map(|reason| reason.to_string()),
+        in_flight: backend.gate.in_flight(),
+        waiting: backend.gate.waiting(),
         max_concurrent: config.max_concurrent,
+        vram_total: config.vram.or_else(|| sum(|gpu| gpu.memory_total)),
+        vram_used: sum(|gpu| gpu.memory_used).or_else(|| backend.residency.vram()),
+        headroom: backend.headroom(&shared.gpus),
+        container: backend
+            .container
+            .as_ref()
+            .map(|container| container.state().as_str().to_owned()),
         models: known.models.map(|all| all.iter().map(|one| one.id.clone()).collect()),
     }
+}
+
+fn models(shared: &Shared, backend: &Backend) -> Vec<ModelStatus> {
+    let seen = backend.residency.seen();
+    let loaded = |name: &str| seen.as_ref()?.models.iter().find(|one| &*one.name == name);
+    let figures = backend.figures.load();
+    let mut all: Vec<ModelStatus> = figures
+        .iter()
+        .map(|(name, figure)| {
+            let loaded = loaded(name);
+            let speed = backend.speeds.of(name);
+            ModelStatus {
+                upstream: backend.name().to_owned(),
+                model: name.clone(),
+                digest: figure.digest.clone(),
+                resident: loaded.is_some(),
+                partial: loaded.is_some_and(Loaded::is_partial),
+                pinned: keeper::is_pinned(shared, backend, name),
+                size: loaded.map(|one| one.size),
+                size_vram: loaded.map(|one| one.size_vram),
+                context: loaded.and_then(|one| one.context),
+                expires_in: loaded.and_then(|one| one.expires_in).map(|left| left.as_secs()),
+                need: figure.need,
+                learned: figure.learned,
+                load_seconds: figure.load.map(|time| time.as_secs_f64()),
+                decode_per_second: speed.decode,
+                prompt_per_second: speed.prompt,
+                in_flight: backend.gate.in_flight_of(name),
+            }
+        })
+        .collect();
+    all.sort_by(|a, b| (!a.resident, &a.model).cmp(&(!b.resident, &b.model)));
+    all
 }

@@ -93,6 +93,24 @@ pub const GPU_TEMPERATURE: &str = "sluicegate_gpu_temperature_celsius";
 pub const GPU_POWER: &str = "sluicegate_gpu_power_watts";
 /// Age of what is known of GPUs: it grows when they cannot be read.
 pub const GPU_AGE: &str = "sluicegate_gpu_sample_age_seconds";
+/// Loads of models by result.
+pub const LOADS: &str = "sluicegate_residency_loads_total";
+/// Time to load a model.
+pub const LOAD_SECONDS: &str = "sluicegate_residency_load_seconds";
+/// Models evicted to make room.
+pub const EVICTIONS: &str = "sluicegate_residency_evictions_total";
+/// Bytes of VRAM that a loaded model takes.
+pub const RESIDENT_BYTES: &str = "sluicegate_residency_model_vram_bytes";
+/// Share of a loaded model that is on GPUs, 0 to 1.
+pub const RESIDENT_RATIO: &str = "sluicegate_residency_gpu_ratio";
+/// Bytes of VRAM that models could be loaded into, idle ones evicted.
+pub const HEADROOM: &str = "sluicegate_admission_headroom_bytes";
+/// What admission decided about requests that did not run at once: `wait`, `load`, `no_room`, `partial`, `refuse`.
+pub const DECISIONS: &str = "sluicegate_admission_decisions_total";
+/// Changes of a breaker's state by why.
+pub const BREAKER_CHANGES: &str = "sluicegate_breaker_changes_total";
+/// 1 while an upstream's container runs, else 0.
+pub const CONTAINER_UP: &str = "sluicegate_upstream_container_up";
 /// Always 1; the version is a label.
 pub const BUILD: &str = "sluicegate_build_info";
 
@@ -166,5 +184,14 @@ pub fn describe() {
     describe_gauge!(GPU_TEMPERATURE, "Temperature of a GPU.");
     describe_gauge!(GPU_POWER, "Power a GPU takes.");
     describe_gauge!(GPU_AGE, Unit::Seconds, "Age of what is known of GPUs.");
+    describe_counter!(LOADS, "Loads of models.");
+    describe_histogram!(LOAD_SECONDS, Unit::Seconds, "Time to load a model.");
+    describe_counter!(EVICTIONS, "Models evicted to make room.");
+    describe_gauge!(RESIDENT_BYTES, Unit::Bytes, "VRAM that a loaded model takes.");
+    describe_gauge!(RESIDENT_RATIO, "Share of a loaded model that is on GPUs.");
+    describe_gauge!(HEADROOM, Unit::Bytes, "VRAM that models could be loaded into.");
+    describe_counter!(DECISIONS, "What admission decided, where a request did not run at once.");
+    describe_counter!(BREAKER_CHANGES, "Changes of a breaker's state.");
+    describe_gauge!(CONTAINER_UP, "1 while an upstream's container runs.");
     describe_gauge!(BUILD, "Always 1; the version is a label.");
 }

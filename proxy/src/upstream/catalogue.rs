@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::ask::{self, Unanswered};
 use super::exchange::{Call, send};
 use super::origin::Origin;
 use super::pool::Pool;
@@ -109,43 +110,27 @@ impl Catalogue {
                 state.problem = None;
             }
             // What it had is still the best guess at what it will have again.
-            Err(problem) => state.problem = Some(problem),
+            Err(problem) => state.problem = Some(problem.to_string()),
         }
     }
 }
 
-/// Reads a JSON answer from an upstream.
+/// Reads a JSON answer from an upstream, within the time for a probe.
 pub async fn get_json<T: DeserializeOwned>(
     origin: &Origin,
     pool: &Arc<Pool>,
     path: &'static str,
-) -> Result<T, String> {
-    let bytes = get(origin, pool, path).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|cause| format!("{path}: not the JSON expected: {cause}"))
+) -> Result<T, Unanswered> {
+    ask::get_json(origin, pool, path, PROBE_TIMEOUT).await
 }
 
-/// Reads a whole answer with status 200 from an upstream.
+/// Reads a whole answer with status 200 from an upstream, within the time for a probe.
 pub async fn get(
     origin: &Origin,
     pool: &Arc<Pool>,
     path: &'static str,
-) -> Result<bytes::Bytes, String> {
-    let deadline = Instant::now() + PROBE_TIMEOUT;
-    let mut reply = send(origin, pool, &Call::get(path), deadline)
-        .await
-        .map_err(|failure| failure.to_string())?;
-    let (body, more) = reply
-        .collect(MAX_LIST, PROBE_TIMEOUT, deadline)
-        .await
-        .map_err(|failure| failure.to_string())?;
-    if !reply.status.is_success() {
-        return Err(format!("{path}: status {}", reply.status.as_u16()));
-    }
-    if more {
-        return Err(format!("{path}: the answer is larger than {MAX_LIST} bytes"));
-    }
-    Ok(body)
+) -> Result<bytes::Bytes, Unanswered> {
+    ask::get(origin, pool, path, PROBE_TIMEOUT).await
 }
 
 /// Whether the upstream answers at all. Ollama's root is its own liveness check; other servers are

@@ -13,12 +13,30 @@ use super::catalogue::get_json;
 use super::origin::Origin;
 use super::pool::Pool;
 use crate::config::raw::UpstreamKind;
-use crate::ollama::Tags;
+use crate::ollama::{Tagged, Tags};
 
 /// Digests older than this are read anew before one is relied on.
 const MAX_AGE: Duration = Duration::from_secs(2);
 /// How long a client's request waits for that; then what was known before counts.
 pub const HURRIED: Duration = Duration::from_millis(250);
+
+/// What is known of a model on disk.
+#[derive(Clone, Debug)]
+pub struct Tag {
+    /// Digest of its weights and settings.
+    pub digest: String,
+    /// Bytes on disk.
+    pub size: u64,
+    /// Another server answers for it: nothing is loaded here.
+    pub remote: bool,
+}
+
+impl Tag {
+    fn of(tagged: Tagged) -> Self {
+        let remote = tagged.remote_model.is_some_and(|model| !model.is_empty());
+        Self { digest: tagged.digest, size: tagged.size, remote }
+    }
+}
 
 /// The digests of one upstream.
 #[derive(Debug, Default)]
@@ -31,7 +49,7 @@ pub struct Digests {
 
 #[derive(Debug, Default)]
 struct Known {
-    by_name: Option<Arc<HashMap<String, String>>>,
+    by_name: Option<Arc<HashMap<String, Tag>>>,
     asked: Option<Instant>,
 }
 
@@ -55,7 +73,20 @@ impl Digests {
         }
         let by_name = self.known.lock().by_name.clone()?;
         let tagged = || by_name.get(&format!("{model}:latest"));
-        by_name.get(model).or_else(tagged).cloned()
+        by_name.get(model).or_else(tagged).map(|tag| tag.digest.clone())
+    }
+
+    /// Every model on disk as last read, by its full name.
+    #[must_use]
+    pub fn all(&self) -> Option<Arc<HashMap<String, Tag>>> {
+        self.known.lock().by_name.clone()
+    }
+
+    /// Reads them anew if that was done longer than `age` ago.
+    pub async fn fresh(&self, origin: &Origin, pool: &Arc<Pool>, age: Duration) {
+        if self.known.lock().asked.is_none_or(|at| at.elapsed() >= age) {
+            self.refresh(origin, pool).await;
+        }
     }
 
     fn is_young(&self) -> bool {
@@ -82,7 +113,7 @@ impl Digests {
         // What it had is still the best guess at what it has.
         if let Ok(tags) = tags {
             let models = tags.models.unwrap_or_default();
-            let by_name = models.into_iter().map(|one| (one.name, one.digest)).collect();
+            let by_name = models.into_iter().map(|one| (one.name.clone(), Tag::of(one))).collect();
             known.by_name = Some(Arc::new(by_name));
         }
     }

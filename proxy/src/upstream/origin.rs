@@ -56,6 +56,12 @@ impl Origin {
         Ok(Self { host, port, tls, host_header, authorization, pool_key, config })
     }
 
+    /// The TLS settings it uses, if any.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<rustls::ClientConfig>> {
+        self.tls.as_ref()
+    }
+
     /// The upstream's spelling of one of our paths, such as `/v1/models` or `/api/tags`.
     pub fn uri(&self, path: &str, query: &str) -> Result<Uri, http::Error> {
         let path = match self.config.kind {

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,11 +13,14 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use crate::faults::Fault;
+use crate::pace::Pace;
 use crate::recorder::Running;
 use crate::scheduler::Place;
 
 /// Time for what was written to leave the process.
 const FLUSH: Duration = Duration::from_millis(30);
+/// Time after which a stream that hangs sees whether it still does.
+const HOLD: Duration = Duration::from_millis(20);
 
 /// The body of every answer.
 pub(crate) enum Answer {
@@ -44,9 +48,10 @@ pub(crate) struct Script {
     parts: std::vec::IntoIter<Bytes>,
     tokens: usize,
     sent: usize,
-    interval: Duration,
+    pace: Arc<Pace>,
     pause_after_first: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    hold: Option<Pin<Box<Sleep>>>,
     fault: Fault,
     crash: Bytes,
     error: Bytes,
@@ -71,7 +76,7 @@ impl Answer {
 
     pub(crate) fn stream(
         parts: Parts,
-        interval: Duration,
+        pace: &Arc<Pace>,
         fault: Fault,
         running: Running,
         place: Place,
@@ -86,9 +91,10 @@ impl Answer {
             parts: all.into_iter(),
             tokens,
             sent: 0,
-            interval,
+            pace: Arc::clone(pace),
             pause_after_first,
             timer: None,
+            hold: None,
             fault,
             crash: parts.crash,
             error: parts.error,
@@ -105,6 +111,16 @@ impl Script {
         }
         self.parts = Vec::new().into_iter();
         None
+    }
+
+    /// Not a byte leaves while the simulator hangs.
+    fn poll_awake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.pace.hung() {
+            let hold = self.hold.get_or_insert_with(|| Box::pin(tokio::time::sleep(HOLD)));
+            ready!(hold.as_mut().poll(cx));
+            self.hold = None;
+        }
+        Poll::Ready(())
     }
 
     fn faulted(&mut self, cx: &mut Context<'_>) -> Option<Poll<Option<Part>>> {
@@ -137,9 +153,9 @@ impl Script {
         if self.sent == 0 || self.sent >= self.tokens {
             Duration::ZERO
         } else if self.sent == 1 {
-            self.interval + self.pause_after_first
+            self.pace.interval() + self.pause_after_first
         } else {
-            self.interval
+            self.pace.interval()
         }
     }
 }
@@ -156,6 +172,7 @@ impl Body for Answer {
             Answer::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Answer::Stream(script) => script,
         };
+        ready!(script.poll_awake(cx));
         if let Some(faulted) = script.faulted(cx) {
             return faulted;
         }
@@ -196,4 +213,48 @@ pub(crate) fn reply(status: u16, kind: &str, body: Answer) -> Result<Reply, Infa
         response.headers_mut().insert(http::header::CONTENT_TYPE, value);
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::models::Settings;
+    use crate::recorder::{Received, Recorder};
+    use crate::scheduler::Scheduler;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_slows_down_hangs_and_goes_on() {
+        let settings = Settings::default();
+        let scheduler = Scheduler::new(settings.clone(), Arc::default()).expect("no card");
+        let place = scheduler.place(&settings.models[0], None, None).await.expect("loads");
+        let received = Received {
+            method: String::new(),
+            path: String::new(),
+            headers: http::HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        let running = Arc::new(Recorder::default()).start(received);
+        let pace = Arc::new(Pace::new(Duration::from_millis(100)));
+        let (token, none) = (Bytes::from_static(b"token"), Bytes::new());
+        let parts =
+            Parts { tokens: vec![token; 4], last: vec![], crash: none.clone(), error: none };
+        let mut answer = Answer::stream(parts, &pace, Fault::None, running, place);
+        let mut next = async || {
+            let start = Instant::now();
+            let frame = timeout(Duration::from_secs(60), answer.frame()).await;
+            frame.map(|frame| (frame.is_some(), start.elapsed().as_millis()))
+        };
+        assert_eq!(next().await, Ok((true, 0)));
+        assert_eq!(next().await, Ok((true, 100)));
+        pace.slow(3.0);
+        assert_eq!(next().await, Ok((true, 300)));
+        pace.hang(true);
+        assert!(next().await.is_err(), "nothing comes");
+        pace.hang(false);
+        assert!(next().await.is_ok_and(|(more, _)| more));
+        assert!(next().await.is_ok_and(|(more, _)| !more));
+    }
 }

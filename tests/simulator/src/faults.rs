@@ -1,4 +1,4 @@
-//! Scripted faults: each is used up by one request for a model.
+//! Scripted faults: each is used up by one request for a model, or by one load of a model.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -58,6 +58,7 @@ impl Fault {
 pub struct Faults {
     script: Mutex<VecDeque<Fault>>,
     always: Mutex<Option<Fault>>,
+    loads: Mutex<(usize, String)>,
 }
 
 impl Faults {
@@ -69,6 +70,17 @@ impl Faults {
     /// A fault for every request that the script has none for.
     pub fn always(&self, fault: Option<Fault>) {
         *self.always.lock() = fault;
+    }
+
+    /// The next `count` loads of any model fail, in the time they take, with this message; 0 ends it.
+    pub fn loads(&self, count: usize, message: &str) {
+        *self.loads.lock() = (count, message.to_owned());
+    }
+
+    pub(crate) fn next_load(&self) -> Option<String> {
+        let mut loads = self.loads.lock();
+        loads.0 = loads.0.checked_sub(1)?;
+        Some(loads.1.clone())
     }
 
     pub(crate) fn next(&self) -> Fault {

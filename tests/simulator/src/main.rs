@@ -1,6 +1,7 @@
 //! The simulator as a program, for the demo, the benches and the SDK tests.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,12 +18,16 @@ struct Arguments {
     #[arg(
         long,
         default_value = "llama3.2:3b=3,gpt-oss:20b=14,all-minilm:latest=1",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = model
     )]
-    models: Vec<String>,
+    models: Vec<Model>,
     /// GiB of VRAM.
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value = "24", value_parser = bytes)]
     vram: u64,
+    /// Directory in which to show the VRAM as an AMD GPU's, in the files of Linux.
+    #[arg(long)]
+    card: Option<PathBuf>,
     /// Requests one loaded model works on at a time.
     #[arg(long, default_value_t = 4)]
     parallel: usize,
@@ -43,17 +48,27 @@ struct Arguments {
     forget: bool,
 }
 
-fn model(text: &str) -> Option<Model> {
-    let (name, gib) = text.split_once('=')?;
-    Some(Model::new(name, gib.parse().ok()?))
+fn model(text: &str) -> Result<Model, String> {
+    let (name, gib) = text.split_once('=').ok_or("not of the form NAME=GIB")?;
+    Ok(Model { size: bytes(gib)?, ..Model::new(name, 0) })
+}
+
+/// Bytes of so many GiB, which may be a fraction.
+fn bytes(gib: &str) -> Result<u64, String> {
+    let number: f64 = gib.parse().map_err(|_| format!("{gib:?} is not a number of GiB"))?;
+    if !(0.0..=1e6).contains(&number) {
+        return Err(format!("{gib} GiB is not a size of memory"));
+    }
+    Ok((number * f64::from(1 << 30)).round() as u64)
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let settings = Settings {
-        models: arguments.models.iter().filter_map(|text| model(text)).collect(),
-        vram: arguments.vram << 30,
+        models: arguments.models,
+        vram: arguments.vram,
+        card: arguments.card,
         num_parallel: arguments.parallel,
         tokens: arguments.tokens,
         token_interval: Duration::from_millis(arguments.interval),
@@ -64,7 +79,7 @@ async fn main() -> ExitCode {
     let simulator = match Simulator::start_at(settings, arguments.listen).await {
         Ok(simulator) => simulator,
         Err(cause) => {
-            eprintln!("simulator: cannot listen on {}: {cause}", arguments.listen);
+            eprintln!("simulator: cannot start at {}: {cause}", arguments.listen);
             return ExitCode::FAILURE;
         }
     };

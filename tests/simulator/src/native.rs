@@ -1,19 +1,22 @@
 //! Ollama's own endpoints.
 
+mod keep_alive;
+mod lines;
+
 use std::convert::Infallible;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::World;
 use crate::answer::{Answer, Parts, Reply, reply};
 use crate::faults::Fault;
-use crate::openai::{BUSY, count, vector, word};
 use crate::recorder::Running;
-use crate::scheduler::{Busy, details, rfc3339};
+use crate::scheduler::{Place, details};
+use crate::speech::{Speech, words};
+use crate::{OVERFLOW, World, embedding};
+use lines::{Figures, Shape};
 
-const JSON: &str = "application/json; charset=utf-8";
+pub(crate) const JSON: &str = "application/json; charset=utf-8";
 const NDJSON: &str = "application/x-ndjson";
 
 fn error(status: u16, message: &str) -> Result<Reply, Infallible> {
@@ -32,26 +35,53 @@ pub(crate) fn show(world: &World, body: &Bytes) -> Result<Reply, Infallible> {
             "general.architecture": "llama", "llama.context_length": model.context,
             "llama.embedding_length": 8
         },
-        "capabilities": ["completion", "tools"],
+        "capabilities": model.capabilities(),
     });
     reply(200, JSON, Answer::whole(shown.to_string()))
 }
 
-/// `keep_alive` in seconds: a number, or a string with a unit.
-fn keep_alive(request: &Value) -> Option<f64> {
-    match &request["keep_alive"] {
-        Value::Number(seconds) => seconds.as_f64(),
-        Value::String(text) => {
-            let digits = text.trim_end_matches(char::is_alphabetic);
-            let factor = match &text[digits.len()..] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "ms" => 0.001,
-                _ => 1.0,
-            };
-            digits.parse::<f64>().ok().map(|number| number * factor)
+/// What a path does with a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Chat,
+    Generate,
+    Embed,
+}
+
+impl Task {
+    fn of(path: &str) -> Self {
+        match path {
+            "/api/chat" => Task::Chat,
+            "/api/generate" => Task::Generate,
+            _ => Task::Embed,
         }
-        _ => None,
+    }
+
+    /// Why a request is wrong before anything is loaded for it.
+    fn check(self, request: &Value, embedding: bool) -> Result<(), String> {
+        let verb = match self {
+            Task::Embed => return embedding::inputs(request).map(drop).map_err(str::to_owned),
+            Task::Chat => "chat",
+            Task::Generate => "generate",
+        };
+        if embedding {
+            return Err(format!("{} does not support {verb}", request["model"]));
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing to say: the model is to be loaded or unloaded only.
+    fn empty(self, request: &Value) -> bool {
+        match self {
+            Task::Chat => request["messages"].as_array().is_none_or(Vec::is_empty),
+            Task::Generate => request["prompt"].as_str().is_none_or(str::is_empty),
+            Task::Embed => false,
+        }
+    }
+
+    /// Whether a prompt longer than the context is cut rather than refused.
+    fn truncates(self, request: &Value) -> bool {
+        self == Task::Embed && request["truncate"] != json!(false)
     }
 }
 
@@ -62,113 +92,79 @@ pub(crate) async fn serve(
     fault: Fault,
     mut running: Running,
 ) -> Result<Reply, Infallible> {
+    let mut refuse = |status: u16, message: &str| {
+        running.finish();
+        error(status, message)
+    };
     let request: Value = match serde_json::from_slice(body) {
         Ok(request) => request,
         Err(cause) => return error(400, &format!("invalid character: {cause}")),
     };
+    let keep_alive = match keep_alive::seconds(&request["keep_alive"]) {
+        Ok(keep_alive) => keep_alive,
+        Err(cause) => return refuse(400, &cause),
+    };
     let name = request["model"].as_str().unwrap_or("");
     let Some(model) = world.settings.find(name) else {
-        running.finish();
-        return error(404, &format!("model '{name}' not found"));
+        return refuse(404, &format!("model '{name}' not found"));
     };
-    let keep_alive = keep_alive(&request);
-    let Ok(place) = world.scheduler.place(model, keep_alive).await else {
-        let Busy = Busy;
+    let task = Task::of(path);
+    let shape = Shape { model: name, chat: task == Task::Chat };
+    let empty = task.empty(&request);
+    if empty && keep_alive == Some(0.0) {
         running.finish();
-        return error(503, BUSY);
-    };
-    tokio::time::sleep(world.settings.first_token + fault.delay()).await;
-    if path == "/api/embed" || path == "/api/embeddings" {
-        running.finish();
-        return embed(&request, path);
+        world.scheduler.unload(&model.name);
+        return reply(200, JSON, Answer::whole(shape.empty("unload").to_string()));
     }
-    let chat = path == "/api/chat";
-    let empty = if chat {
-        request["messages"].as_array().is_none_or(Vec::is_empty)
-    } else {
-        request["prompt"].as_str().is_none_or(str::is_empty)
+    if let Err(cause) = task.check(&request, model.embedding) {
+        return refuse(400, &cause);
+    }
+    let context = request["options"]["num_ctx"].as_u64().filter(|tokens| *tokens > 0);
+    let place = match world.scheduler.place(model, context, keep_alive).await {
+        Ok(place) => place,
+        Err(refusal) => return refuse(refusal.status(), refusal.message()),
     };
+    if words(&request) > place.context && !task.truncates(&request) {
+        return refuse(400, OVERFLOW);
+    }
+    tokio::time::sleep(fault.delay()).await;
     if empty {
         running.finish();
-        drop(place);
-        return load_or_unload(world, name, chat, keep_alive);
+        return reply(200, JSON, Answer::whole(shape.empty("load").to_string()));
     }
-    let tokens = count(world, request["options"].get("num_predict"));
-    if request["stream"] == json!(false) {
+    tokio::time::sleep(world.settings.first_token).await;
+    if task == Task::Embed {
         running.finish();
-        let text: String = (0..tokens).map(word).collect();
-        let whole = last_line(name, chat, tokens, &text, "stop");
-        return reply(200, JSON, Answer::whole(whole.to_string()));
+        return embedding::native(&request, path);
     }
+    speak(world, &request, shape, (fault, running, place)).await
+}
+
+async fn speak(
+    world: &World,
+    request: &Value,
+    shape: Shape<'_>,
+    (fault, mut running, place): (Fault, Running, Place),
+) -> Result<Reply, Infallible> {
+    let mut speech = Speech::native(&world.settings, request);
+    let figures = Figures::of(world, &place, &speech);
+    if request["stream"] == json!(false) {
+        let tokens = u32::try_from(speech.tokens).unwrap_or(u32::MAX);
+        tokio::time::sleep(world.pace.interval().saturating_mul(tokens)).await;
+        running.finish();
+        return reply(200, JSON, Answer::whole(shape.whole(&speech, &figures).to_string()));
+    }
+    speech.swell(&fault);
     let line = |value: &Value| Bytes::from(format!("{value}\n"));
-    let mut last = last_line(name, chat, tokens, "", "stop");
+    let mut last = shape.last(&speech, &figures);
     if let Fault::HugeContext(length) = fault {
         last["context"] = json!(vec![128_000; length]);
     }
     let parts = Parts {
-        tokens: (0..tokens).map(|index| line(&token_line(name, chat, &word(index)))).collect(),
+        tokens: shape.stream(&speech).iter().map(line).collect(),
         last: vec![line(&last)],
         crash: line(&json!({ "error": "llama runner process has terminated" })),
         error: line(&json!({ "error": "out of memory" })),
     };
-    let body = Answer::stream(parts, world.settings.token_interval, fault, running, place);
-    reply(200, NDJSON, body)
-}
-
-fn load_or_unload(
-    world: &World,
-    name: &str,
-    chat: bool,
-    keep_alive: Option<f64>,
-) -> Result<Reply, Infallible> {
-    let unload = keep_alive == Some(0.0);
-    if unload && let Some(model) = world.settings.find(name) {
-        world.scheduler.unload(&model.name);
-    }
-    let reason = if unload { "unload" } else { "load" };
-    reply(200, JSON, Answer::whole(last_line(name, chat, 0, "", reason).to_string()))
-}
-
-fn token_line(model: &str, chat: bool, text: &str) -> Value {
-    let mut line =
-        json!({ "model": model, "created_at": rfc3339(SystemTime::now()), "done": false });
-    put_text(&mut line, chat, text);
-    line
-}
-
-fn put_text(line: &mut Value, chat: bool, text: &str) {
-    if chat {
-        line["message"] = json!({ "role": "assistant", "content": text });
-    } else {
-        line["response"] = json!(text);
-    }
-}
-
-fn last_line(model: &str, chat: bool, tokens: usize, text: &str, reason: &str) -> Value {
-    let mut line = json!({
-        "model": model, "created_at": rfc3339(SystemTime::now()), "done": true,
-        "done_reason": reason, "total_duration": 5_000_000, "load_duration": 1_000_000,
-        "prompt_eval_count": 11, "prompt_eval_duration": 1_000_000,
-        "eval_count": tokens, "eval_duration": 3_000_000,
-    });
-    put_text(&mut line, chat, text);
-    line
-}
-
-fn embed(request: &Value, path: &str) -> Result<Reply, Infallible> {
-    if path == "/api/embeddings" {
-        let vector = vector(request["prompt"].as_str().unwrap_or(""));
-        return reply(200, JSON, Answer::whole(json!({ "embedding": vector }).to_string()));
-    }
-    let inputs: Vec<&str> = match &request["input"] {
-        Value::String(one) => vec![one],
-        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
-        _ => return error(400, "invalid input type"),
-    };
-    let vectors: Vec<Vec<f32>> = inputs.iter().map(|text| vector(text)).collect();
-    let body = json!({
-        "model": request["model"], "embeddings": vectors, "total_duration": 1_000_000,
-        "load_duration": 100_000, "prompt_eval_count": inputs.len(),
-    });
-    reply(200, JSON, Answer::whole(body.to_string()))
+    reply(200, NDJSON, Answer::stream(parts, &world.pace, fault, running, place))
 }

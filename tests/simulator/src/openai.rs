@@ -5,18 +5,16 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::World;
 use crate::answer::{Answer, Parts, Reply, reply};
 use crate::faults::Fault;
 use crate::recorder::Running;
-use crate::scheduler::Busy;
+use crate::speech::{CALL_ID, PROMPT_TOKENS, Speech, count, word, words};
+use crate::{OVERFLOW, World, embedding};
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 const SSE: &str = "text/event-stream";
-/// Ollama's own text, with its two spaces.
-pub(crate) const BUSY: &str = "server busy, please try again.  maximum pending requests exceeded";
 
-fn error(status: u16, message: &str) -> Result<Reply, Infallible> {
+pub(crate) fn error(status: u16, message: &str) -> Result<Reply, Infallible> {
     let kind = match status {
         400 => "invalid_request_error",
         404 => "not_found_error",
@@ -25,17 +23,6 @@ fn error(status: u16, message: &str) -> Result<Reply, Infallible> {
     let body =
         json!({ "error": { "message": message, "type": kind, "param": null, "code": null } });
     reply(status, JSON, Answer::whole(body.to_string()))
-}
-
-/// One token of the answer every prompt gets.
-pub(crate) fn word(index: usize) -> String {
-    const WORDS: [&str; 8] = ["The", " answer", " is", " forty", "-two", ",", " naturally", "."];
-    WORDS[index % WORDS.len()].to_owned()
-}
-
-pub(crate) fn count(world: &World, asked: Option<&Value>) -> usize {
-    let limit = asked.and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
-    limit.map_or(world.settings.tokens, |limit| limit.min(world.settings.tokens.max(1_000_000)))
 }
 
 pub(crate) async fn serve(
@@ -54,38 +41,42 @@ pub(crate) async fn serve(
         running.finish();
         return error(404, &format!("model '{name}' not found"));
     };
-    let place = match world.scheduler.place(model, None).await {
+    let place = match world.scheduler.place(model, None, None).await {
         Ok(place) => place,
-        Err(Busy) => {
+        Err(refusal) => {
             running.finish();
-            return error(503, BUSY);
+            return error(refusal.status(), refusal.message());
         }
     };
+    if path != "/v1/embeddings" && words(&request) > place.context {
+        running.finish();
+        return error(400, OVERFLOW);
+    }
     tokio::time::sleep(world.settings.first_token + fault.delay()).await;
     if path == "/v1/embeddings" {
         running.finish();
-        return embeddings(&request);
+        return embedding::v1(&request);
     }
     let limit = request.get("max_tokens").or(request.get("max_output_tokens"));
-    let tokens = count(world, limit);
+    let tokens = count(&world.settings, limit);
     if request["stream"] == json!(true) {
         let parts = match path {
             "/v1/responses" => responses_stream(name, tokens),
             "/v1/messages" => messages_stream(name, tokens),
             "/v1/completions" => completions_stream(&request, name, tokens),
-            _ => chat_stream(&request, name, tokens, &fault),
+            _ => chat_stream(world, &request, name, &fault),
         };
-        let body = Answer::stream(parts, world.settings.token_interval, fault, running, place);
+        let body = Answer::stream(parts, &world.pace, fault, running, place);
         return reply(200, SSE, body);
     }
     let tokens_u32 = u32::try_from(tokens).unwrap_or(u32::MAX);
-    tokio::time::sleep(world.settings.token_interval * tokens_u32).await;
+    tokio::time::sleep(world.pace.interval() * tokens_u32).await;
     running.finish();
     let whole = match path {
         "/v1/responses" => responses(name, tokens),
         "/v1/messages" => messages(name, tokens),
         "/v1/completions" => completions(name, tokens),
-        _ => chat(&request, name, tokens),
+        _ => chat(world, &request, name),
     };
     reply(200, JSON, Answer::whole(whole.to_string() + "\n"))
 }
@@ -94,45 +85,46 @@ fn text(tokens: usize) -> String {
     (0..tokens).map(word).collect()
 }
 
-/// What the answer to a request is: tool calls where tools are offered, JSON where it is asked for.
-fn content(request: &Value, tokens: usize) -> (String, Option<Value>) {
-    if let Some(tool) = request["tools"].get(0) {
-        let call = json!([{
-            "id": "call_ab12cd34", "index": 0, "type": "function",
-            "function": { "name": tool["function"]["name"], "arguments": "{\"city\":\"Paris\"}" }
-        }]);
-        return (String::new(), Some(call));
-    }
-    let wants_json = request["response_format"]["type"].as_str().is_some_and(|kind| kind != "text");
-    if wants_json { ("{\"answer\":42}".into(), None) } else { (text(tokens), None) }
-}
-
-/// What a model that thinks says first.
-const THOUGHTS: [&str; 2] = ["Let me ", "think. "];
-
-fn thinks(request: &Value) -> bool {
-    request["reasoning_effort"].as_str().is_some_and(|effort| effort != "none")
-}
-
 fn usage(tokens: usize) -> Value {
-    json!({ "prompt_tokens": 11, "completion_tokens": tokens, "total_tokens": 11 + tokens })
+    json!({ "prompt_tokens": PROMPT_TOKENS, "completion_tokens": tokens, "total_tokens": PROMPT_TOKENS + tokens })
 }
 
-fn chat(request: &Value, model: &str, tokens: usize) -> Value {
-    let (content, calls) = content(request, tokens);
-    let finish = if calls.is_some() { "tool_calls" } else { "stop" };
-    let mut message = json!({ "role": "assistant", "content": content });
-    if thinks(request) {
-        message["reasoning"] = json!(THOUGHTS.concat());
+/// The tool call of an answer, where it has one.
+fn calls(speech: &Speech) -> Option<Value> {
+    let name = speech.call.as_ref()?;
+    Some(json!([{
+        "id": CALL_ID, "index": 0, "type": "function",
+        "function": { "name": name, "arguments": Speech::arguments().to_string() }
+    }]))
+}
+
+fn finish(world: &World, speech: &Speech) -> &'static str {
+    if speech.call.is_some() {
+        "tool_calls"
+    } else if speech.cut && world.settings.v1_length {
+        "length"
+    } else {
+        "stop"
     }
-    if let Some(calls) = calls {
+}
+
+fn chat(world: &World, request: &Value, model: &str) -> Value {
+    let speech = Speech::v1(&world.settings, request);
+    let mut message = json!({ "role": "assistant", "content": speech.text() });
+    if !speech.thoughts.is_empty() {
+        message["reasoning"] = json!(speech.thoughts.concat());
+    }
+    if let Some(calls) = calls(&speech) {
         message["tool_calls"] = calls;
+    }
+    let mut choice =
+        json!({ "index": 0, "message": message, "finish_reason": finish(world, &speech) });
+    if let Some(logprobs) = speech.logprobs(&speech.pieces) {
+        choice["logprobs"] = json!({ "content": logprobs });
     }
     json!({
         "id": "chatcmpl-123", "object": "chat.completion", "created": 1_700_000_000, "model": model,
-        "system_fingerprint": "fp_ollama",
-        "choices": [{ "index": 0, "message": message, "finish_reason": finish }],
-        "usage": usage(tokens),
+        "system_fingerprint": "fp_ollama", "choices": [choice], "usage": usage(speech.tokens),
     })
 }
 
@@ -144,41 +136,42 @@ fn wants_usage(request: &Value) -> bool {
     request["stream_options"]["include_usage"] == json!(true)
 }
 
-fn chat_stream(request: &Value, model: &str, tokens: usize, fault: &Fault) -> Parts {
-    let chunk = |delta: Value, finish: Value| {
+fn chat_stream(world: &World, request: &Value, model: &str, fault: &Fault) -> Parts {
+    let chunk = |choice: Value| {
         event(&json!({
             "id": "chatcmpl-123", "object": "chat.completion.chunk", "created": 1_700_000_000,
-            "model": model, "system_fingerprint": "fp_ollama",
-            "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }],
+            "model": model, "system_fingerprint": "fp_ollama", "choices": [choice],
         }))
     };
-    let (content, calls) = content(request, tokens);
-    let mut deltas: Vec<Value> = match (&calls, request["response_format"]["type"].as_str()) {
-        (Some(calls), _) => vec![json!({ "content": "", "tool_calls": calls })],
-        (None, Some(kind)) if kind != "text" => vec![json!({ "content": content })],
-        (None, _) => (0..tokens).map(|index| json!({ "content": word(index) })).collect(),
-    };
-    if thinks(request) {
-        let thoughts = THOUGHTS.map(|thought| json!({ "content": "", "reasoning": thought }));
-        deltas.splice(0..0, thoughts);
+    let choice = |delta: Value| json!({ "index": 0, "delta": delta, "finish_reason": Value::Null });
+    let mut speech = Speech::v1(&world.settings, request);
+    speech.swell(fault);
+    let thoughts = speech.thoughts.iter();
+    let mut choices: Vec<Value> = thoughts
+        .map(|thought| choice(json!({ "content": "", "reasoning": thought })))
+        .chain(calls(&speech).map(|calls| choice(json!({ "content": "", "tool_calls": calls }))))
+        .collect();
+    choices.extend(speech.pieces.iter().map(|piece| {
+        let mut choice = choice(json!({ "content": piece }));
+        if let Some(logprobs) = speech.logprobs(std::slice::from_ref(piece)) {
+            choice["logprobs"] = json!({ "content": logprobs });
+        }
+        choice
+    }));
+    if let Some(first) = choices.first_mut() {
+        first["delta"]["role"] = json!("assistant");
     }
-    if let (Fault::HugeToken(length), Some(first)) = (fault, deltas.first_mut()) {
-        first["content"] = json!("x".repeat(*length));
-    }
-    if let Some(first) = deltas.first_mut() {
-        first["role"] = json!("assistant");
-    }
-    let finish = if calls.is_some() { "tool_calls" } else { "stop" };
-    let mut last = vec![chunk(json!({}), json!(finish))];
+    let end = finish(world, &speech);
+    let mut last = vec![chunk(json!({ "index": 0, "delta": {}, "finish_reason": end }))];
     if wants_usage(request) {
         last.push(event(&json!({
             "id": "chatcmpl-123", "object": "chat.completion.chunk", "created": 1_700_000_000,
-            "model": model, "choices": [], "usage": usage(tokens),
+            "model": model, "choices": [], "usage": usage(speech.tokens),
         })));
     }
     last.push(Bytes::from_static(b"data: [DONE]\n\n"));
     Parts {
-        tokens: deltas.into_iter().map(|delta| chunk(delta, Value::Null)).collect(),
+        tokens: choices.into_iter().map(chunk).collect(),
         last,
         crash: event(&json!({
             "id": "chatcmpl-123", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "",
@@ -228,7 +221,7 @@ fn responses(model: &str, tokens: usize) -> Value {
             "content": [{ "type": "output_text", "text": text(tokens), "annotations": [] }],
         }],
         "usage": {
-            "input_tokens": 11, "output_tokens": tokens, "total_tokens": 11 + tokens,
+            "input_tokens": PROMPT_TOKENS, "output_tokens": tokens, "total_tokens": PROMPT_TOKENS + tokens,
             "input_tokens_details": { "cached_tokens": 0 },
             "output_tokens_details": { "reasoning_tokens": 0 },
         },
@@ -288,7 +281,7 @@ fn messages(model: &str, tokens: usize) -> Value {
         "id": "msg_123", "type": "message", "role": "assistant", "model": model,
         "content": [{ "type": "text", "text": text(tokens) }],
         "stop_reason": "end_turn", "stop_sequence": null,
-        "usage": { "input_tokens": 11, "output_tokens": tokens },
+        "usage": { "input_tokens": PROMPT_TOKENS, "output_tokens": tokens },
     })
 }
 
@@ -320,73 +313,4 @@ fn messages_stream(model: &str, tokens: usize) -> Parts {
     let error =
         named("error", json!({ "error": { "type": "api_error", "message": "out of memory" } }));
     Parts { tokens: parts, last, crash: Bytes::new(), error }
-}
-
-/// Vectors of eight numbers: the sum of its words', so that texts of like words are alike.
-pub(crate) fn vector(text: &str) -> Vec<f32> {
-    let mut sum = [0.0_f32; 8];
-    let lower = text.to_lowercase();
-    for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        let mut state = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in word.bytes() {
-            state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        for (place, value) in sum.iter_mut().enumerate() {
-            let part = (state >> (place * 8)) & 0xff;
-            *value += f32::from(u8::try_from(part).unwrap_or(0)) / 255.0 - 0.5;
-        }
-    }
-    let length = sum.iter().map(|value| value * value).sum::<f32>().sqrt();
-    // A text without words has a direction too.
-    if length == 0.0 { vec![1.0; 8] } else { sum.iter().map(|value| value / length).collect() }
-}
-
-fn embeddings(request: &Value) -> Result<Reply, Infallible> {
-    let inputs: Vec<&str> = match &request["input"] {
-        Value::String(one) => vec![one],
-        Value::Array(many) if many.iter().all(Value::is_string) && !many.is_empty() => {
-            many.iter().filter_map(Value::as_str).collect()
-        }
-        Value::Array(many) if !many.is_empty() => return error(400, "invalid input type"),
-        _ => return error(400, "invalid input"),
-    };
-    let base64 = request["encoding_format"] == json!("base64");
-    let data: Vec<Value> = inputs
-        .iter()
-        .enumerate()
-        .map(|(index, text)| {
-            let vector = vector(text);
-            let embedding = if base64 {
-                let bytes: Vec<u8> =
-                    vector.iter().flat_map(|number| number.to_le_bytes()).collect();
-                json!(base64_of(&bytes))
-            } else {
-                json!(vector)
-            };
-            json!({ "object": "embedding", "index": index, "embedding": embedding })
-        })
-        .collect();
-    let body = json!({
-        "object": "list", "data": data, "model": request["model"],
-        "usage": { "prompt_tokens": inputs.len(), "total_tokens": inputs.len() },
-    });
-    reply(200, JSON, Answer::whole(body.to_string() + "\n"))
-}
-
-fn base64_of(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for group in bytes.chunks(3) {
-        let word = group.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte));
-        let word = word << (8 * (3 - group.len()));
-        for place in 0..4 {
-            if place <= group.len() {
-                let index = (word >> (18 - 6 * place)) & 63;
-                out.push(char::from(ALPHABET[index as usize]));
-            } else {
-                out.push('=');
-            }
-        }
-    }
-    out
 }

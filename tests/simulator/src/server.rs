@@ -1,9 +1,13 @@
 //! Sockets and routing.
 
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -11,6 +15,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -19,6 +24,7 @@ use crate::World;
 use crate::answer::{Answer, Reply, reply};
 use crate::faults::{Fault, Faults};
 use crate::models::Settings;
+use crate::pace::Pace;
 use crate::recorder::{Received, Recorder};
 use crate::scheduler::{Scheduler, details, rfc3339};
 use crate::{native, openai};
@@ -29,7 +35,11 @@ pub struct Simulator {
     address: SocketAddr,
     world: Arc<World>,
     task: Option<JoinHandle<()>>,
+    ticker: Option<JoinHandle<()>>,
 }
+
+/// How often the card's files are looked at, for what no request changes.
+const TICK: Duration = Duration::from_millis(100);
 
 impl Simulator {
     /// Starts on a port the kernel chooses.
@@ -41,18 +51,15 @@ impl Simulator {
     pub async fn start_at(settings: Settings, address: SocketAddr) -> io::Result<Self> {
         let recorder = Arc::new(Recorder::default());
         recorder.keep(true);
-        let scheduler = Scheduler::new(settings.clone());
-        let world = Arc::new(World {
-            settings,
-            scheduler,
-            faults: Faults::default(),
-            recorder,
-            pulled: std::sync::atomic::AtomicUsize::new(0),
-        });
+        let faults = Arc::new(Faults::default());
+        let scheduler = Scheduler::new(settings.clone(), Arc::clone(&faults))?;
+        let pace = Arc::new(Pace::new(settings.token_interval));
+        let world = Arc::new(World { settings, scheduler, faults, pace, recorder });
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let task = Some(tokio::spawn(accept(listener, Arc::clone(&world))));
-        Ok(Self { address, world, task })
+        let ticker = world.settings.card.is_some().then(|| tokio::spawn(tick(Arc::clone(&world))));
+        Ok(Self { address, world, task, ticker })
     }
 
     /// Where it listens.
@@ -81,13 +88,31 @@ impl Simulator {
 
     /// Changes the weights behind every name, as `ollama pull` of a new version does.
     pub fn pull(&self) {
-        self.world.pulled.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        for model in &self.world.settings.models {
+            model.pulls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
     }
 
     /// Its loaded models.
     #[must_use]
     pub fn scheduler(&self) -> &Scheduler {
         &self.world.scheduler
+    }
+
+    /// Accepts and reads, but sends nothing at all, not even to a GET or within a stream, until told
+    /// otherwise; then all that waited goes on.
+    pub fn hang(&self, hang: bool) {
+        self.world.pace.hang(hang);
+    }
+
+    /// From now on the time between tokens is `factor` times that of the settings.
+    pub fn slow(&self, factor: f64) {
+        self.world.pace.slow(factor);
+    }
+
+    /// Sets the temperature that the card shows, in degrees Celsius.
+    pub fn set_temperature(&self, celsius: f64) {
+        self.world.scheduler.set_temperature(celsius);
     }
 
     /// Stops accepting and breaks every connection, as a host that dies.
@@ -109,9 +134,17 @@ impl Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
+        for task in [self.task.take(), self.ticker.take()].into_iter().flatten() {
             task.abort();
         }
+    }
+}
+
+/// Models expire without any request, and the card is to show it.
+async fn tick(world: Arc<World>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        world.scheduler.refresh();
     }
 }
 
@@ -159,11 +192,17 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Reply, C
     }
     let path = parts.uri.path().to_owned();
     if parts.method == Method::GET || parts.method == Method::HEAD {
+        if path != "/_seen" {
+            world.pace.awake().await;
+        }
         return no_error(get(&world, &path));
     }
     let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
     if path == "/_faults" {
         return no_error(script(&world, &body));
+    }
+    if path == "/_card" {
+        return no_error(card(&world, &body));
     }
     let received = Received {
         method: parts.method.to_string(),
@@ -172,12 +211,15 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Reply, C
         body: body.clone(),
     };
     if !is_model_path(&path) {
+        world.pace.awake().await;
         return no_error(reply(404, "text/plain", Answer::whole("404 page not found")));
     }
     if path == "/api/show" {
+        world.pace.awake().await;
         return no_error(native::show(&world, &body));
     }
     let running = world.recorder.start(received);
+    world.pace.awake().await;
     match world.faults.next() {
         Fault::Close => Err(Closed),
         Fault::Status(status, text) => {
@@ -258,7 +300,6 @@ fn get(world: &World, path: &str) -> Result<Reply, Infallible> {
 }
 
 fn tags(world: &World) -> Vec<Value> {
-    let pulled = world.pulled.load(std::sync::atomic::Ordering::SeqCst);
     let modified =
         rfc3339(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000));
     world
@@ -268,7 +309,7 @@ fn tags(world: &World) -> Vec<Value> {
         .map(|one| {
             json!({
                 "name": one.name, "model": one.name, "modified_at": modified, "size": one.size,
-                "digest": format!("{}{pulled}", one.digest()), "details": details(), "capabilities": ["completion", "tools"]
+                "digest": one.digest(), "details": details(), "capabilities": one.capabilities()
             })
         })
         .collect()
@@ -283,4 +324,38 @@ fn script(world: &World, body: &Bytes) -> Result<Reply, Infallible> {
         }
         Err(cause) => reply(400, "text/plain", Answer::whole(cause.to_string())),
     }
+}
+
+/// What becomes of the card and of the host, for a script that has no other hold on them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Conditions {
+    /// Bytes of VRAM that other processes hold.
+    foreign_bytes: Option<u64>,
+    /// Degrees Celsius.
+    temperature: Option<f64>,
+    /// Whether nothing is answered.
+    hang: Option<bool>,
+    /// Factor of the time between tokens.
+    slow: Option<f64>,
+}
+
+fn card(world: &World, body: &Bytes) -> Result<Reply, Infallible> {
+    let conditions: Conditions = match serde_json::from_slice(body) {
+        Ok(conditions) => conditions,
+        Err(cause) => return reply(400, "text/plain", Answer::whole(cause.to_string())),
+    };
+    if let Some(bytes) = conditions.foreign_bytes {
+        world.scheduler.set_foreign(bytes);
+    }
+    if let Some(celsius) = conditions.temperature {
+        world.scheduler.set_temperature(celsius);
+    }
+    if let Some(hang) = conditions.hang {
+        world.pace.hang(hang);
+    }
+    if let Some(factor) = conditions.slow {
+        world.pace.slow(factor);
+    }
+    reply(StatusCode::NO_CONTENT.as_u16(), "", Answer::whole(""))
 }

@@ -37,6 +37,8 @@ impl Gateway {
         let mut child = Command::new(program)
             .args(["serve", "--config"])
             .arg(dir.path().join("config.yaml"))
+            // What it learns is its own.
+            .env("XDG_STATE_HOME", dir.path())
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(open("stdout"))

@@ -10,6 +10,7 @@
 )]
 
 pub mod client;
+pub mod docker;
 pub mod gateway;
 pub mod guest;
 pub mod redis;

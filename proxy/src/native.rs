@@ -1,0 +1,87 @@
+//! Chat completions served through Ollama's own `/api/chat`.
+//!
+//! Ollama's `/v1/chat/completions` has no way to say `num_ctx`, `keep_alive` or `think: true`. A
+//! route that sets one of them is served natively, and its client must not notice. So the reference
+//! is Ollama's own translation (`openai/openai.go` and `middleware/openai.go` at fb30760), with its
+//! oddities: the same message splitting, the same defaults, the same chunks.
+//!
+//! What the client wrote is spliced, not re-encoded: strings, numbers, schemas and tools reach
+//! Ollama, and come back, with the digits, escapes and key order they had.
+//!
+//! # Layout
+//!
+//! * [`chat_request`]: the body of `/v1/chat/completions` to that of `/api/chat`
+//! * `messages`: its messages
+//! * [`answer`]: a whole native answer to a `chat.completion`
+//! * [`stream`]: native lines to server-sent events
+//! * [`context`]: how much context a request needs
+//! * `json`: reading JSON the way Go reads it
+
+pub mod answer;
+pub mod chat_request;
+pub mod context;
+pub mod stream;
+
+mod json;
+mod messages;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+pub use self::answer::whole;
+pub use self::chat_request::request;
+pub use self::stream::Stream;
+
+/// What a route has its models run with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Tokens of context; forced, because each other value would load the model anew.
+    pub num_ctx: Option<u64>,
+    /// How long the model stays loaded, as Ollama takes it: `10m`, or seconds such as `-1`; forced.
+    pub keep_alive: Option<String>,
+    /// Whether, or how hard, the model thinks where the client does not say.
+    pub think: Option<Think>,
+    /// Further options by Ollama's own names, such as `num_gpu`; forced.
+    pub others: Map<String, Value>,
+}
+
+/// Ollama's `think`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Think {
+    /// On or off.
+    Bool(bool),
+    /// `low`, `medium`, `high` or `max`.
+    Level(String),
+}
+
+/// A request that `/v1` would have refused too: a 400 in the caller's protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// One sentence for a person.
+    pub message: String,
+    /// The request field at fault.
+    pub param: Option<&'static str>,
+}
+
+impl Refusal {
+    fn new(param: &'static str, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: Some(param) }
+    }
+}
+
+/// What an answer says of itself that the native one does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The model as the client asked for it.
+    pub model: String,
+    /// Unix time, the same in every chunk.
+    pub created: u64,
+    /// Whether the client asked for a chunk with usage.
+    pub include_usage: bool,
+    /// The answer's id, such as `chatcmpl-…`.
+    pub id: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! The body of `/v1/chat/completions` to that of `/api/chat`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::json::{self, Keys, each, is_string, members, text};
+use super::{Options, Refusal, Think, messages};
+
+/// Most alternatives Ollama gives for a token.
+const MAX_TOP_LOGPROBS: i64 = 20;
+
+/// Translates `body`, a chat completion request, for the model Ollama knows as `model`.
+///
+/// Fields that `/v1` ignores are ignored: `n`, `logit_bias`, `options` and `keep_alive` above all,
+/// because two clients with different options would make the model load anew in turns. In two
+/// points the gateway does more than `/v1`: `max_completion_tokens` limits, and with
+/// `tool_choice: "none"` the model sees no tools.
+///
+/// # Errors
+/// What `/v1` answers with a 400, and wrong types of the fields it reads.
+pub fn request(body: &[u8], model: &str, options: &Options) -> Result<Vec<u8>, Refusal> {
+    // Go reads what is no UTF-8 as U+FFFD.
+    let body = String::from_utf8_lossy(body);
+    let given = Given::read(&body)?;
+    let mut out = Vec::with_capacity(body.len() + 512);
+    out.extend_from_slice(b"{\"model\":");
+    json::write(&model, &mut out);
+    out.extend_from_slice(b",\"messages\":[");
+    let messages = given.messages;
+    let missing = || Refusal::new("messages", "[] is too short - 'messages'");
+    messages::write(messages.ok_or_else(missing)?, &mut out)?;
+    out.push(b']');
+    let start = out.len();
+    json::write(&given.settings(options)?, &mut out);
+    // The settings' own brace: they go on where the messages ended.
+    out[start] = b',';
+    Ok(out)
+}
+
+/// Declares the request's fields once: their names on the wire are those in the struct.
+macro_rules! fields {
+    ($($name:ident),* $(,)?) => {
+        /// The fields Ollama reads, and `tool_choice`.
+        struct Given<'a> { $($name: Option<&'a RawValue>),* }
+
+        impl<'a> Given<'a> {
+            fn read(body: &'a str) -> Result<Self, Refusal> {
+                let found = members(body, Keys::AnyCase, [$(stringify!($name)),*]);
+                let [$($name),*] = found.map_err(|cause| Refusal {
+                    message: format!("the body is not a valid JSON object: {cause}"),
+                    param: None,
+                })?;
+                Ok(Self { $($name),* })
+            }
+        }
+    };
+}
+
+fields![
+    messages,
+    stream,
+    max_tokens,
+    max_completion_tokens,
+    seed,
+    stop,
+    temperature,
+    frequency_penalty,
+    presence_penalty,
+    top_p,
+    response_format,
+    tools,
+    tool_choice,
+    reasoning,
+    reasoning_effort,
+    logprobs,
+    top_logprobs,
+    _debug_render_only,
+];
+
+/// All but the model and the messages. It is never empty: `stream` is always there.
+#[derive(Serialize)]
+struct Settings<'a> {
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Cow<'a, RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_alive: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<&'a RawValue>,
+    options: BTreeMap<&'a str, Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    think: Option<Think>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    logprobs: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<i64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    _debug_render_only: bool,
+    /// Without it, Ollama drops the oldest messages of a prompt that is too long, and answers as if
+    /// they had never been sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncate: Option<bool>,
+}
+
+impl<'a> Given<'a> {
+    fn settings(&self, route: &'a Options) -> Result<Settings<'a>, Refusal> {
+        let effort = self.think()?;
+        Ok(Settings {
+            stream: boolean("stream", self.stream)?,
+            format: self.format()?,
+            keep_alive: route.keep_alive.as_deref().map(keep_alive),
+            tools: self.tools()?,
+            options: self.options(route)?,
+            think: effort.or_else(|| route.think.clone()),
+            logprobs: boolean("logprobs", self.logprobs)?,
+            top_logprobs: self.top_logprobs()?,
+            _debug_render_only: boolean("_debug_render_only", self._debug_render_only)?,
+            truncate: route.num_ctx.map(|_| false),
+        })
+    }
+
+    fn options(&self, route: &'a Options) -> Result<BTreeMap<&'a str, Box<RawValue>>, Refusal> {
+        let mut options = BTreeMap::new();
+        let numbers = [
+            ("temperature", number("temperature", self.temperature)?),
+            ("top_p", number("top_p", self.top_p)?),
+            ("frequency_penalty", number("frequency_penalty", self.frequency_penalty)?),
+            ("presence_penalty", number("presence_penalty", self.presence_penalty)?),
+            ("seed", integer("seed", self.seed)?),
+            ("num_predict", self.max_tokens()?),
+        ];
+        // What /v1 has where a client says nothing.
+        options.insert("temperature", json::raw(&1.0));
+        options.insert("top_p", json::raw(&1.0));
+        for (name, value) in numbers {
+            if let Some(value) = value {
+                options.insert(name, value.to_owned());
+            }
+        }
+        let stop = self.stops();
+        if !stop.is_empty() {
+            options.insert("stop", json::raw(&stop));
+        }
+        options.extend(route.others.iter().map(|(name, value)| (name.as_str(), json::raw(value))));
+        if let Some(tokens) = route.num_ctx {
+            options.insert("num_ctx", json::raw(&tokens));
+        }
+        Ok(options)
+    }
+
+    /// The limit by the name Ollama reads, else by OpenAI's newer one.
+    fn max_tokens(&self) -> Result<Option<&'a RawValue>, Refusal> {
+        let newer = integer("max_completion_tokens", self.max_completion_tokens)?;
+        Ok(integer("max_tokens", self.max_tokens)?.or(newer))
+    }
+
+    /// A stop that is no string is passed over, as Ollama does.
+    fn stops(&self) -> Vec<&'a RawValue> {
+        let Some(stop) = self.stop else { return Vec::new() };
+        if is_string(stop) {
+            return vec![stop];
+        }
+        let mut stops = Vec::new();
+        let read = each(
+            stop,
+            || (),
+            |element| {
+                stops.extend(is_string(element).then_some(element));
+                Ok(())
+            },
+        );
+        // No array: of no effect on /v1 either.
+        if read.is_ok() { stops } else { Vec::new() }
+    }
+
+    fn format(&self) -> Result<Option<Cow<'a, RawValue>>, Refusal> {
+        const PARAM: &str = "response_format";
+        let wrong = |_| Refusal::new(PARAM, "`response_format` must be an object");
+        let Some(format) = self.response_format else { return Ok(None) };
+        let [kind, schema] =
+            members(format.get(), Keys::AnyCase, ["type", "json_schema"]).map_err(wrong)?;
+        let kind = match kind {
+            None => Cow::Borrowed(""),
+            Some(kind) => text(kind).ok_or_else(|| {
+                Refusal::new(PARAM, "`type` of `response_format` must be a string")
+            })?,
+        };
+        match kind.trim().to_lowercase().as_str() {
+            "json_object" => Ok(Some(Cow::Owned(json::raw(&"json")))),
+            "json_schema" => {
+                let schema = schema.map_or("null", RawValue::get);
+                let [schema] = members(schema, Keys::AnyCase, ["schema"]).map_err(|_| {
+                    Refusal::new(PARAM, "`json_schema` of `response_format` must be an object")
+                })?;
+                Ok(schema.map(Cow::Borrowed))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn tools(&self) -> Result<Option<&'a RawValue>, Refusal> {
+        let none = self.tool_choice.and_then(text).is_some_and(|choice| choice == "none");
+        match self.tools {
+            Some(tools) if !tools.get().starts_with('[') => {
+                Err(Refusal::new("tools", "`tools` must be an array"))
+            }
+            tools => Ok(tools.filter(|_| !none)),
+        }
+    }
+
+    fn think(&self) -> Result<Option<Think>, Refusal> {
+        let (param, effort) = match self.reasoning {
+            Some(reasoning) => {
+                let [effort] = members(reasoning.get(), Keys::AnyCase, ["effort"])
+                    .map_err(|_| Refusal::new("reasoning", "`reasoning` must be an object"))?;
+                ("reasoning", effort)
+            }
+            None => ("reasoning_effort", self.reasoning_effort),
+        };
+        let Some(effort) = effort else { return Ok(None) };
+        let effort = text(effort)
+            .ok_or_else(|| Refusal::new(param, "the reasoning effort must be a string"))?;
+        Ok(Some(match &*effort {
+            "" => return Ok(None),
+            "none" => Think::Bool(false),
+            "minimal" => Think::Level("low".into()),
+            "low" | "medium" | "high" | "max" => Think::Level(effort.into_owned()),
+            "xhigh" | "ultra" => Think::Level("max".into()),
+            _ => {
+                let known = "\"minimal\", \"low\", \"medium\", \"high\", \"xhigh\", \"ultra\", \
+                             \"max\", or \"none\"";
+                let message = format!("invalid reasoning value: {effort:?} (must be {known})");
+                return Err(Refusal::new(param, message));
+            }
+        }))
+    }
+
+    fn top_logprobs(&self) -> Result<Option<i64>, Refusal> {
+        let Some(count) = integer("top_logprobs", self.top_logprobs)? else { return Ok(None) };
+        let range = 0..=MAX_TOP_LOGPROBS;
+        count
+            .get()
+            .parse()
+            .ok()
+            .filter(|count| range.contains(count))
+            .map(Some)
+            .ok_or_else(|| Refusal::new("top_logprobs", "top_logprobs must be between 0 and 20"))
+    }
+}
+
+/// Ollama takes seconds only as a number and other units only as a string.
+fn keep_alive(duration: &str) -> Box<RawValue> {
+    match serde_json::from_str::<serde_json::Number>(duration.trim()) {
+        Ok(seconds) => json::raw(&seconds),
+        Err(_) => json::raw(&duration),
+    }
+}
+
+fn boolean(field: &'static str, raw: Option<&RawValue>) -> Result<bool, Refusal> {
+    match raw.map(RawValue::get) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Refusal::new(field, format!("`{field}` must be a boolean"))),
+    }
+}
+
+/// An integer of 64 bits as it is spelt: Go takes neither `1.0` nor `1e3` for one.
+fn integer<'a>(
+    field: &'static str,
+    raw: Option<&'a RawValue>,
+) -> Result<Option<&'a RawValue>, Refusal> {
+    let wrong = || Refusal::new(field, format!("`{field}` must be an integer"));
+    raw.map(|raw| raw.get().parse::<i64>().map(|_| raw).map_err(|_| wrong())).transpose()
+}
+
+fn number<'a>(
+    field: &'static str,
+    raw: Option<&'a RawValue>,
+) -> Result<Option<&'a RawValue>, Refusal> {
+    let wrong = || Refusal::new(field, format!("`{field}` must be a number"));
+    raw.map(|raw| serde_json::from_str::<f64>(raw.get()).map(|_| raw).map_err(|_| wrong()))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! One upstream: its address and its live state, which outlives a reload.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::container;
+use super::prepare::Runner;
+use crate::admission::{Ask, Gate, Offload, Priority, Terms};
+use crate::breaker::Breaker;
+use crate::config::admission::{self, Admission};
+use crate::config::gpus::GpusBehind;
+use crate::config::raw::{self, UpstreamKind};
+use crate::config::{Config, UpstreamConfig, glob};
+use crate::gpu::{Gpu, Sampler};
+use crate::ids::CallerName;
+use crate::ollama::same_model;
+use crate::upstream::container::Container;
+use crate::upstream::figures::Figures;
+use crate::upstream::residency::{Residency, Speeds};
+use crate::upstream::{Catalogue, Digests, Origin, Pool};
+
+/// A reading of GPUs that is older says nothing about now.
+pub(super) const FRESH: Duration = Duration::from_secs(5);
+
+/// One upstream.
+#[derive(Debug)]
+pub struct Backend {
+    /// Where it is.
+    pub origin: Origin,
+    /// Its places, who waits for them, and what is loaded for whom.
+    pub gate: Arc<Gate>,
+    /// Its breaker.
+    pub breaker: Arc<Breaker>,
+    /// What it has.
+    pub catalogue: Arc<Catalogue>,
+    /// What of it is loaded.
+    pub residency: Arc<Residency>,
+    /// Which weights stand behind its models' names.
+    pub digests: Arc<Digests>,
+    /// How fast it is.
+    pub speeds: Arc<Speeds>,
+    /// What its models take.
+    pub figures: Arc<ArcSwap<Figures>>,
+    /// The GPUs behind it, where they are another machine's.
+    pub remote: Arc<ArcSwapOption<Remote>>,
+    /// The container it runs in.
+    pub container: Option<Arc<Container>>,
+    /// Its name as a header value.
+    pub name_header: HeaderValue,
+    /// What becomes of models that run partly on the CPU.
+    pub offload: admission::Offload,
+    /// Models that routes want loaded in a way of their own: names or globs, the routes' order.
+    runners: Vec<(String, Arc<Runner>)>,
+    /// The one caller there is, where callers do not share its places fairly.
+    anyone: Option<Arc<str>>,
+    /// When it last began an answer.
+    last_answer: Mutex<Option<Instant>>,
+}
+
+/// The GPUs of another machine.
+#[derive(Debug)]
+pub struct Remote {
+    /// The GPUs.
+    pub gpus: Vec<Gpu>,
+    /// When they were read.
+    pub read: Instant,
+}
+
+/// Whose request it is, as far as admission cares.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The caller.
+    pub caller: Arc<str>,
+    /// Its share relative to others.
+    pub weight: u32,
+    /// Whether somebody waits for the answer.
+    pub priority: raw::Priority,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        let CallerName(caller) = CallerName::anonymous();
+        Self { caller, weight: 1, priority: raw::Priority::Interactive }
+    }
+}
+
+impl Backend {
+    /// The upstream at `index` of `config`, with the live state of the one that had its name before.
+    pub fn new(
+        config: &Config,
+        index: usize,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+        before: Option<&Arc<Backend>>,
+    ) -> Result<Self, String> {
+        let upstream = &config.upstreams[index];
+        let terms = terms(&config.admission, upstream);
+        // Requests on their way keep their places; a server at another address starts unjudged.
+        let gate = match before {
+            Some(known) => Arc::clone(&known.gate),
+            None => Arc::new(Gate::new(terms.clone())),
+        };
+        gate.configure(terms);
+        let moved = |known: &&Arc<Backend>| known.origin.config.origin != upstream.origin;
+        let known = before.filter(|known| !moved(known));
+        let breaker = known.map_or_else(
+            || Arc::new(Breaker::new(config.breaker)),
+            |known| Arc::clone(&known.breaker),
+        );
+        breaker.configure(config.breaker);
+        let origin = Origin::new(upstream.clone(), tls)?;
+        let same_container = |known: &&Arc<Backend>| {
+            known.origin.config.container == upstream.container && known.container.is_some()
+        };
+        let container = before.filter(same_container).and_then(|known| known.container.clone());
+        let name_header =
+            HeaderValue::from_str(&upstream.name).map_err(|cause| cause.to_string())?;
+        Ok(Self {
+            container: container
+                .or_else(|| container::settings(upstream).map(Container::new).map(Arc::new)),
+            origin,
+            gate,
+            breaker,
+            catalogue: known.map(|known| Arc::clone(&known.catalogue)).unwrap_or_default(),
+            residency: known.map(|known| Arc::clone(&known.residency)).unwrap_or_default(),
+            digests: known.map(|known| Arc::clone(&known.digests)).unwrap_or_default(),
+            speeds: known.map(|known| Arc::clone(&known.speeds)).unwrap_or_default(),
+            figures: known.map(|known| Arc::clone(&known.figures)).unwrap_or_default(),
+            remote: known.map(|known| Arc::clone(&known.remote)).unwrap_or_default(),
+            name_header,
+            offload: config.admission.offload,
+            runners: runners(config, index),
+            anyone: (config.admission.queue.fair_by == admission::FairBy::None)
+                .then(|| Arc::from("anyone")),
+            last_answer: Mutex::new(known.and_then(|known| *known.last_answer.lock())),
+        })
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.origin.config.name
+    }
+
+    /// Notes that it began an answer.
+    pub(super) fn answered(&self) {
+        *self.last_answer.lock() = Some(Instant::now());
+    }
+
+    /// Whether it began any answer after `since`.
+    pub(super) fn answered_since(&self, since: Instant) -> bool {
+        self.last_answer.lock().is_some_and(|at| at > since)
+    }
+
+    /// Whether it has Ollama's native endpoints.
+    #[must_use]
+    pub fn is_ollama(&self) -> bool {
+        self.origin.config.kind == UpstreamKind::Ollama
+    }
+
+    /// What routes want `model` loaded with here, if any does.
+    #[must_use]
+    pub fn runner(&self, model: &str) -> Option<&Arc<Runner>> {
+        let fits = |name: &str| glob::matches(name, model) || same_model(name, model);
+        self.runners.iter().find(|(name, _)| fits(name)).map(|(_, runner)| runner)
+    }
+
+    /// What tells answers of `model` from those of others of its name: its weights, and what it is
+    /// run with. `None` while that is not known, for which `wait` is the longest wait.
+    pub async fn weights(&self, pool: &Arc<Pool>, model: &str, wait: Duration) -> Option<String> {
+        let weights = self.digests.of(&self.origin, pool, model, wait).await?;
+        Some(match self.runner(model) {
+            Some(runner) => format!("{weights} {}", runner.fingerprint),
+            None => weights,
+        })
+    }
+
+    /// What a request for `model` asks of the gate. With `loads` false it needs nothing loaded.
+    #[must_use]
+    pub fn ask(&self, model: &Arc<str>, standing: &Standing, loads: bool) -> Ask {
+        let need =
+            if loads { self.figures.load().of(model).and_then(|one| one.need) } else { None };
+        Ask {
+            model: Arc::clone(model),
+            caller: Arc::clone(self.anyone.as_ref().unwrap_or(&standing.caller)),
+            weight: standing.weight,
+            priority: match standing.priority {
+                raw::Priority::Interactive => Priority::Interactive,
+                raw::Priority::Batch => Priority::Batch,
+            },
+            need,
+        }
+    }
+
+    /// The GPUs behind it as last read; none where they are not known.
+    #[must_use]
+    pub fn gpus(&self, here: &Sampler) -> Option<Vec<Gpu>> {
+        let gpus = match &self.origin.config.gpus {
+            GpusBehind::None => return None,
+            GpusBehind::Remote { .. } => {
+                let read = self.remote.load();
+                read.as_ref().filter(|read| read.read.elapsed() < FRESH)?.gpus.clone()
+            }
+            GpusBehind::Auto if !self.is_here() => return None,
+            GpusBehind::Auto => here.within(FRESH)?.gpus.clone(),
+            GpusBehind::Ids(ids) => {
+                let sample = here.within(FRESH)?;
+                sample.gpus.iter().filter(|gpu| ids.contains(&gpu.id)).cloned().collect()
+            }
+        };
+        (!gpus.is_empty()).then_some(gpus)
+    }
+
+    /// Whether it shares the GPUs behind it with `other`.
+    #[must_use]
+    pub fn shares_gpus(&self, other: &Backend) -> bool {
+        let (mine, theirs) = (&self.origin.config.gpus, &other.origin.config.gpus);
+        mine != &GpusBehind::None && mine == theirs && self.is_here() == other.is_here()
+    }
+
+    /// Bytes of VRAM that a model could still take: what no loaded model takes, and that of loaded
+    /// ones too while nothing runs, because idle models make room. Of what `vram` declares, else of
+    /// the GPUs behind it.
+    #[must_use]
+    pub fn headroom(&self, here: &Sampler) -> Option<u64> {
+        let taken = self.residency.vram()?;
+        let idle = self.gate.in_flight() == 0;
+        let free = match self.origin.config.vram {
+            Some(declared) => declared.saturating_sub(taken),
+            None => self.gpus(here)?.iter().map(Gpu::memory_free).sum(),
+        };
+        Some(if idle { free.saturating_add(taken) } else { free })
+    }
+
+    /// Whether it runs on this machine.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self.origin.config.origin.host(), Some("127.0.0.1" | "localhost" | "[::1]"))
+    }
+}
+
+fn terms(admission: &Admission, upstream: &UpstreamConfig) -> Terms {
+    let Admission { queue, offload, .. } = admission;
+    Terms {
+        places: upstream.max_concurrent,
+        max_waiting: queue.max_waiting,
+        min_residency: queue.min_residency.0,
+        max_starvation: queue.max_starvation.0,
+        offload: match offload {
+            admission::Offload::Allow => Offload::Allow,
+            admission::Offload::Warn => Offload::Warn,
+            admission::Offload::Fallback => Offload::Fallback,
+            admission::Offload::Reject => Offload::Reject,
+        },
+    }
+}
+
+/// The options of the routes that lead to the upstream at `index` and need its native API.
+fn runners(config: &Config, index: usize) -> Vec<(String, Arc<Runner>)> {
+    if config.upstreams[index].kind != UpstreamKind::Ollama {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for route in config.routes.iter().filter(|route| route.options.need_native()) {
+        let runner = Runner::new(&route.options);
+        let here = route.targets.iter().chain(&route.fallback).filter(|one| one.upstream == index);
+        found.extend(here.map(|target| {
+            (target.model.clone().unwrap_or_else(|| route.model.clone()), Arc::clone(&runner))
+        }));
+    }
+    found
+}

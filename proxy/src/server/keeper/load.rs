@@ -1,0 +1,154 @@
+//! One load: what is in the way goes first, then the model comes, and both are looked at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::{look, warm};
+use crate::admission::Load;
+use crate::config::models::NumCtx;
+use crate::gpu::Gpu;
+use crate::pipeline::backend::Backend;
+use crate::pipeline::state::Shared;
+use crate::telemetry::names;
+use crate::upstream::Pool;
+use crate::upstream::loads::{self, How};
+
+/// Longest time for an idle model to be gone.
+const EVICTED_WITHIN: Duration = Duration::from_secs(30);
+/// Longest time after that for its memory to come free: drivers are slow at it.
+const FREE_WITHIN: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How a load ended; why, if it failed.
+pub(super) type Outcome = Result<(), String>;
+
+/// Does `load` in a task of its own.
+pub(super) fn spawn(
+    shared: &Arc<Shared>,
+    pool: &Arc<Pool>,
+    backend: &Arc<Backend>,
+    load: Load,
+) -> JoinHandle<Outcome> {
+    let (shared, pool, backend) = (Arc::clone(shared), Arc::clone(pool), Arc::clone(backend));
+    tokio::spawn(async move { Run { shared, pool, backend }.run(&load).await })
+}
+
+struct Run {
+    shared: Arc<Shared>,
+    pool: Arc<Pool>,
+    backend: Arc<Backend>,
+}
+
+impl Run {
+    async fn run(&self, load: &Load) -> Outcome {
+        for model in &load.evict {
+            self.evict(model, &load.model).await?;
+        }
+        if !load.evict.is_empty() {
+            self.await_memory(load.need).await;
+        }
+        let before = self.memory_used();
+        let started = Instant::now();
+        let loaded = self.load(&load.model).await;
+        let took = started.elapsed();
+        let result = if loaded.is_ok() { "loaded" } else { "failed" };
+        let upstream = || self.backend.name().to_owned();
+        counter!(names::LOADS, "upstream" => upstream(), "result" => result).increment(1);
+        if let Err(why) = loaded {
+            let what = format!("could not be loaded: {why}");
+            self.shared.events.note(self.backend.name(), Some(&load.model), what);
+            return Err(why);
+        }
+        histogram!(names::LOAD_SECONDS, "upstream" => upstream()).record(took);
+        let delta =
+            self.memory_used().zip(before).map(|(after, before)| after.saturating_sub(before));
+        look::learn_load(&self.shared, &self.backend, &load.model, took, delta);
+        let part = match self.backend.residency.of(&load.model).partial {
+            Some(true) => ", partly on the CPU",
+            Some(false) | None => "",
+        };
+        let what = format!("loaded in {:.1} s{part}", took.as_secs_f64());
+        self.shared.events.note(self.backend.name(), Some(&load.model), what);
+        Ok(())
+    }
+
+    async fn evict(&self, model: &str, for_model: &str) -> Outcome {
+        let backend = &self.backend;
+        let failed =
+            |why: String| format!("`{model}`, which is in its way, could not be evicted: {why}");
+        loads::unload(&backend.origin, &self.pool, model)
+            .await
+            .map_err(|cause| failed(cause.to_string()))?;
+        let deadline = Instant::now() + EVICTED_WITHIN;
+        loop {
+            // What cannot be asked is still there as far as anybody knows.
+            let asked = backend.residency.refresh(&backend.origin, &self.pool).await;
+            if asked.is_ok() && backend.residency.of(model).resident == Some(false) {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Err(failed("it is still in use".into()));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        counter!(names::EVICTIONS, "upstream" => backend.name().to_owned()).increment(1);
+        self.shared.events.note(backend.name(), Some(model), format!("evicted for {for_model}"));
+        Ok(())
+    }
+
+    /// Waits until the GPUs show the memory as free. It goes on without: Ollama looks for itself.
+    async fn await_memory(&self, need: u64) {
+        let deadline = Instant::now() + FREE_WITHIN;
+        while Instant::now() < deadline {
+            let Some(gpus) = self.backend.gpus(&self.shared.gpus) else { return };
+            if gpus.iter().map(Gpu::memory_free).sum::<u64>() >= need {
+                return;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn load(&self, model: &str) -> Outcome {
+        let backend = &self.backend;
+        let options = runner_options(backend, model);
+        let keep_alive = warm::keep_alive(&self.shared, backend, model);
+        let how = How { model, keep_alive, options: &options };
+        let wait = backend.origin.config.timeouts.first_byte.0;
+        loads::load(&backend.origin, &self.pool, how, wait)
+            .await
+            .map_err(|cause| cause.to_string())?;
+        backend
+            .residency
+            .refresh(&backend.origin, &self.pool)
+            .await
+            .map_err(|cause| format!("it cannot be seen whether it is loaded: {cause}"))?;
+        match backend.residency.of(model).resident {
+            Some(true) => Ok(()),
+            Some(false) | None => Err("Ollama said it was loaded, and does not list it".into()),
+        }
+    }
+
+    fn memory_used(&self) -> Option<u64> {
+        let gpus = self.backend.gpus(&self.shared.gpus)?;
+        Some(gpus.iter().map(|gpu| gpu.memory_used).sum())
+    }
+}
+
+/// What requests for `model` run with: loaded otherwise, the first of them would load it anew.
+pub(super) fn runner_options(backend: &Backend, model: &str) -> Map<String, Value> {
+    let Some(wanted) = backend.runner(model).map(|runner| &runner.options) else {
+        return Map::new();
+    };
+    let mut options: Map<String, Value> =
+        wanted.runner.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    if let Some(NumCtx::Tokens(tokens)) = wanted.num_ctx {
+        options.insert("num_ctx".into(), tokens.into());
+    }
+    options
+}

@@ -1,0 +1,193 @@
+//! Models that are kept loaded, and hours in which they are not.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{Local, Timelike};
+use tokio::time::Instant;
+
+use super::Keeper;
+use super::load::runner_options;
+use crate::config::models::Keep;
+use crate::ollama::same_model;
+use crate::pipeline::backend::Backend;
+use crate::pipeline::state::Shared;
+use crate::upstream::loads::{self, How, KeepAlive};
+use crate::upstream::residency::Loaded;
+
+/// After a load that failed, the next try comes after this long, then twice as long, and so on.
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+/// The longest of these times.
+const LAST_RETRY: Duration = Duration::from_secs(600);
+
+/// A loaded model is told to go or to stay this often at most.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+/// A loaded model is told to stay within this time.
+const STAY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What was done to keep models loaded.
+#[derive(Debug, Default)]
+pub(super) struct Warm {
+    /// Models warmed since the upstream last came up.
+    done: Vec<Arc<str>>,
+    failed: HashMap<Arc<str>, Failed>,
+    /// When a loaded model was last told to go or to stay.
+    told: HashMap<Arc<str>, Instant>,
+    was_up: bool,
+}
+
+#[derive(Debug)]
+struct Failed {
+    next: Instant,
+    wait: Duration,
+}
+
+impl Warm {
+    /// Takes in how a load ended.
+    pub(super) fn ended(&mut self, model: &Arc<str>, ok: bool) {
+        if ok {
+            self.failed.remove(model);
+            return;
+        }
+        let wait =
+            self.failed.get(model).map_or(FIRST_RETRY, |known| (known.wait * 2).min(LAST_RETRY));
+        self.failed.insert(Arc::clone(model), Failed { next: Instant::now() + wait, wait });
+    }
+
+    /// Whether a loaded model may be told to go or to stay again.
+    fn may_tell(&mut self, model: &Arc<str>) -> bool {
+        let now = Instant::now();
+        self.told.retain(|_, at| now.duration_since(*at) < TELL_EVERY);
+        let may = !self.told.contains_key(model);
+        if may {
+            self.told.insert(Arc::clone(model), now);
+        }
+        may
+    }
+
+    /// The models to be loaded now, of those that are `wanted`: pinned ones whenever they are gone,
+    /// the others once each time the upstream comes up.
+    fn due(
+        &mut self,
+        up: bool,
+        wanted: &[(Arc<str>, bool)],
+        loaded: &[Loaded],
+    ) -> Option<Arc<str>> {
+        if !up {
+            self.was_up = false;
+            return None;
+        }
+        if !std::mem::replace(&mut self.was_up, true) {
+            self.done.clear();
+        }
+        let now = Instant::now();
+        for (model, pinned) in wanted {
+            let is_loaded = loaded.iter().any(|one| same_model(&one.name, model));
+            let waits = self.failed.get(model).is_some_and(|failed| failed.next > now);
+            let done = self.done.contains(model);
+            if is_loaded || waits || (done && !pinned) {
+                continue;
+            }
+            if !done {
+                self.done.push(Arc::clone(model));
+            }
+            return Some(Arc::clone(model));
+        }
+        None
+    }
+}
+
+impl Keeper {
+    /// Begins to load a model that is to be loaded and is not.
+    pub(super) fn warm_up(&mut self, backend: &Arc<Backend>) {
+        let seen = backend.residency.seen();
+        let loaded = seen.as_ref().map_or(&[][..], |seen| &seen.models);
+        let wanted = self.wanted(backend);
+        let Some(model) = self.warm.due(seen.is_some(), &wanted, loaded) else { return };
+        let figures = backend.figures.load();
+        let Some(figure) = figures.of(&model) else {
+            // It is tried again when it may have been pulled.
+            return self.warm.ended(&model, false);
+        };
+        match backend.gate.begin_load(Arc::clone(&model), figure.need.unwrap_or(0)) {
+            Ok(load) => self.start(backend, load, None),
+            Err(_) => self.warm.ended(&model, false),
+        }
+    }
+
+    /// The models to be kept loaded now, and whether they are pinned.
+    fn wanted(&self, backend: &Backend) -> Vec<(Arc<str>, bool)> {
+        let minute = minute_of_day();
+        let configured = backend.origin.config.models.iter().filter(|(_, keep)| {
+            (keep.pin || keep.warm) && !keep.off_hours.is_some_and(|hours| hours.cover(minute))
+        });
+        let mut wanted: Vec<(Arc<str>, bool)> =
+            configured.map(|(name, keep)| (Arc::from(name.as_str()), keep.pin)).collect();
+        for model in self.shared.learned.pins(&self.name) {
+            if !wanted.iter().any(|(known, pinned)| *pinned && same_model(known, &model)) {
+                wanted.push((Arc::from(model), true));
+            }
+        }
+        wanted
+    }
+
+    /// Has idle models go whose hours are over, and pinned ones stay that somebody else loaded.
+    pub(super) async fn mind_loaded(&mut self, backend: &Arc<Backend>) {
+        let Some(seen) = backend.residency.seen() else { return };
+        let minute = minute_of_day();
+        for loaded in &seen.models {
+            if backend.gate.in_flight_of(&loaded.name) > 0 {
+                continue;
+            }
+            let off = keep(backend, &loaded.name)
+                .and_then(|keep| keep.off_hours)
+                .is_some_and(|hours| hours.cover(minute));
+            let leaves = loaded.expires_in.is_some();
+            let stay = leaves && !off && is_pinned(&self.shared, backend, &loaded.name);
+            if !(off || stay) || !self.warm.may_tell(&loaded.name) {
+                continue;
+            }
+            let (done, what) = if off {
+                let done = loads::unload(&backend.origin, &self.pool, &loaded.name).await;
+                (done, "unloaded: these are its off hours")
+            } else {
+                let options = runner_options(backend, &loaded.name);
+                let keep_alive = Some(KeepAlive::Forever);
+                let how = How { model: &loaded.name, keep_alive, options: &options };
+                let done = loads::load(&backend.origin, &self.pool, how, STAY_TIMEOUT).await;
+                (done, "kept loaded: it is pinned")
+            };
+            let what =
+                done.map_or_else(|cause| format!("not {what}: {cause}"), |()| what.to_owned());
+            self.shared.events.note(&self.name, Some(&loaded.name), what);
+        }
+    }
+}
+
+/// What the configuration says of `model`.
+fn keep<'a>(backend: &'a Backend, model: &str) -> Option<&'a Keep> {
+    let all = &backend.origin.config.models;
+    all.iter().find(|(name, _)| same_model(name, model)).map(|(_, keep)| keep)
+}
+
+/// Whether `model` is to stay loaded for good.
+pub(in crate::server) fn is_pinned(shared: &Shared, backend: &Backend, model: &str) -> bool {
+    keep(backend, model).is_some_and(|keep| keep.pin)
+        || shared.learned.pins(backend.name()).iter().any(|pin| same_model(pin, model))
+}
+
+/// How long a model is to stay that the gateway loads; none leaves that to Ollama.
+pub(super) fn keep_alive(shared: &Shared, backend: &Backend, model: &str) -> Option<KeepAlive> {
+    if is_pinned(shared, backend, model) {
+        return Some(KeepAlive::Forever);
+    }
+    let wanted = backend.runner(model).and_then(|runner| runner.options.keep_alive);
+    let kept = keep(backend, model).and_then(|keep| keep.keep_alive);
+    wanted.or(kept).map(|time| KeepAlive::For(time.0))
+}
+
+fn minute_of_day() -> u16 {
+    let now = Local::now();
+    u16::try_from(now.hour() * 60 + now.minute()).unwrap_or(0)
+}
