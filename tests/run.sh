@@ -21,5 +21,7 @@ cargo test --quiet $PLUGINS
 # Guests first: their compilers would compete with tests that watch the clock.
 cargo test -p sluicegate --test integration -- plugins::languages plugins::new
 cargo test --workspace
+# The demo's scenario, with what the tests built: it fails if any request does.
+ONCE=1 PORT=0 ADMIN_PORT=0 BIN=target/debug sh tests/demo.sh
 # A while of fuzzing; longer by hand: cargo run -p sluicegate-fuzz -- 600
 cargo run --quiet --package sluicegate-fuzz -- 5
