@@ -30,6 +30,7 @@ bench:
 	@python3 benches/harness/run.py $(ARGS)
 	$(if $(findstring --only,$(ARGS)),,@python3 benches/harness/plugins.py $(ARGS))
 	$(if $(findstring --only,$(ARGS)),,@python3 benches/harness/cache.py $(ARGS))
+	$(if $(findstring --only,$(ARGS)),,@cargo run --release -p sluicegate-bench-admission)
 
 fmt:
 	cargo fmt --all

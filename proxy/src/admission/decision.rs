@@ -35,6 +35,21 @@ pub enum Decision {
     Refuse,
 }
 
+impl Decision {
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Run => "run",
+            Decision::Wait => "wait",
+            Decision::Load => "load",
+            Decision::NoRoom => "no_room",
+            Decision::Partial => "partial",
+            Decision::Refuse => "refuse",
+        }
+    }
+}
+
 /// How a model stands at an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {

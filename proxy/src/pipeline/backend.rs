@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::container;
@@ -48,6 +49,8 @@ pub struct Backend {
     pub figures: Arc<ArcSwap<Figures>>,
     /// The GPUs behind it, where they are another machine's.
     pub remote: Arc<ArcSwapOption<Remote>>,
+    /// Whether it hangs: it takes connections and answers nothing, not even what it has loaded.
+    pub hangs: Arc<watch::Sender<bool>>,
     /// The container it runs in.
     pub container: Option<Arc<Container>>,
     /// Its name as a header value.
@@ -131,6 +134,7 @@ impl Backend {
             speeds: known.map(|known| Arc::clone(&known.speeds)).unwrap_or_default(),
             figures: known.map(|known| Arc::clone(&known.figures)).unwrap_or_default(),
             remote: known.map(|known| Arc::clone(&known.remote)).unwrap_or_default(),
+            hangs: known.map(|known| Arc::clone(&known.hangs)).unwrap_or_default(),
             name_header,
             offload: config.admission.offload,
             runners: runners(config, index),

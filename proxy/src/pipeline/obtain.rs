@@ -87,6 +87,9 @@ impl Pipeline {
                 let backend = &snapshot.backends[target.upstream];
                 let Some(pass) = search.pass(backend) else { continue };
                 let entered = backend.gate.try_enter(&search.ask(backend, target));
+                if let Err(decision) = entered {
+                    count_decision(backend, decision);
+                }
                 let answer = match entered {
                     Ok(slot) => self.one(&mut search, backend, target, pass, slot).await,
                     Err(Decision::Load)
@@ -181,8 +184,14 @@ impl Pipeline {
             }
         };
         let headers = search.headers.of(backend);
-        let tried =
-            attempt(backend, &self.pool, search.request, prepared, headers, search.alone).await;
+        let mut hangs = backend.hangs.subscribe();
+        let sent = attempt(backend, &self.pool, search.request, prepared, headers, search.alone);
+        let tried = tokio::select! {
+            biased;
+            tried = sent => tried,
+            // Nobody need wait for it as long as for a model that loads.
+            _ = hangs.wait_for(|hangs| *hangs) => Err(Rejection::Failed(Failure::FirstByteTimeout)),
+        };
         search.progress.upstream_wait += since.elapsed();
         match tried {
             Ok(begun) => {
@@ -346,6 +355,12 @@ impl Search<'_> {
         let message = "every upstream for this model is failing and left alone for now";
         Error::new(Kind::Overloaded, message).retry_after(wait)
     }
+}
+
+fn count_decision(backend: &Backend, decision: Decision) {
+    counter!(names::DECISIONS, "upstream" => backend.name().to_owned(),
+        "decision" => decision.as_str())
+    .increment(1);
 }
 
 fn count_refused(backend: &Backend, reason: &'static str) {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::load::Outcome;
 use super::{remote, warm};
 use crate::admission::{Memory, Resident};
+use crate::breaker::Reason;
 use crate::breaker::conditions::{Conditions, Limits, Reading, Trip};
 use crate::config::admission::{self, Admission};
 use crate::config::models::NumCtx;
@@ -16,16 +17,19 @@ use crate::gpu::Gpu;
 use crate::ollama::same_model;
 use crate::pipeline::backend::Backend;
 use crate::pipeline::state::Shared;
-use crate::upstream::Pool;
+use crate::upstream::ask::Unanswered;
 use crate::upstream::digests::Tag;
 use crate::upstream::figures::{Figure, Figures};
 use crate::upstream::learned::{self, Key};
 use crate::upstream::residency::{Loaded, Seen};
+use crate::upstream::{Failure, Pool};
 
 /// How often it is looked which models an Ollama has.
 const TAGS_EVERY: Duration = Duration::from_secs(10);
 /// Answers this slow against what was learned have collapsed.
 const DECODE_COLLAPSE: f64 = 0.25;
+/// Looks in a row without an answer, of two seconds each, until an upstream is taken to hang.
+const HANGS_AFTER: u32 = 2;
 /// Loads that fail one after another before the upstream is left alone.
 const FAILED_LOADS: u32 = 2;
 
@@ -34,6 +38,8 @@ const FAILED_LOADS: u32 = 2;
 pub(super) struct Looker {
     conditions: Option<Conditions>,
     warned: Option<&'static str>,
+    /// Looks in a row that got no answer in time.
+    silent: u32,
 }
 
 impl Looker {
@@ -45,11 +51,11 @@ impl Looker {
         backend: &Arc<Backend>,
     ) {
         let origin = &backend.origin;
-        // Why it cannot be asked is told by the probes of upstreams.
-        let asked = backend.residency.refresh(origin, pool).await.is_ok();
-        if asked {
+        let asked = backend.residency.refresh(origin, pool).await;
+        if asked.is_ok() {
             backend.digests.fresh(origin, pool, TAGS_EVERY).await;
         }
+        self.note_hang(shared, backend, asked.err().as_ref());
         remote::refresh(backend, pool).await;
         let gpus = backend.gpus(&shared.gpus);
         let seen = backend.residency.seen();
@@ -62,6 +68,23 @@ impl Looker {
         backend.gate.know(memory.map(|known| known.memory));
         let reading = gpus.as_deref().map(|gpus| reading(shared, backend, gpus));
         self.judge(shared, backend, reading.as_ref());
+    }
+
+    /// Has requests look elsewhere that wait for an upstream which answers nothing any more. One
+    /// that is down says so itself, with every connection.
+    fn note_hang(&mut self, shared: &Shared, backend: &Backend, failure: Option<&Unanswered>) {
+        let silent = matches!(failure, Some(Unanswered::Failed(Failure::FirstByteTimeout)));
+        self.silent = if silent { self.silent.saturating_add(1) } else { 0 };
+        let hangs = self.silent >= HANGS_AFTER;
+        let changed =
+            backend.hangs.send_if_modified(|known| std::mem::replace(known, hangs) != hangs);
+        if hangs {
+            backend.breaker.trip(Reason::Errors);
+        }
+        if changed && hangs {
+            let what = "it hangs: it answers nothing, not even what it has loaded";
+            shared.events.note(backend.name(), None, what.into());
+        }
     }
 
     /// What admission may go by.

@@ -50,6 +50,7 @@ impl Warm {
             self.failed.remove(model);
             return;
         }
+        self.done.retain(|done| done != model);
         let wait =
             self.failed.get(model).map_or(FIRST_RETRY, |known| (known.wait * 2).min(LAST_RETRY));
         self.failed.insert(Arc::clone(model), Failed { next: Instant::now() + wait, wait });
