@@ -24,7 +24,7 @@ use self::state::{ModelStatus, QueueStatus, Status, UpstreamStatus};
 use crate::cache::Cache;
 use crate::config::units::Secret;
 use crate::error::{Dialect, Error, Kind};
-use crate::gpu::Report;
+use crate::gpu::{Point, Report};
 use crate::plugin::record::Decision;
 use crate::response::downstream::{self, Head};
 use crate::telemetry::events::Event;
@@ -58,6 +58,8 @@ pub trait Source: Send + Sync {
     fn decision(&self, id: &str) -> Option<Arc<Decision>>;
     /// The GPUs of this machine.
     fn gpus(&self) -> Report;
+    /// The GPUs of this machine over the last minutes, oldest first.
+    fn gpu_history(&self) -> Vec<Point>;
     /// Every model of every Ollama.
     fn models(&self) -> Vec<ModelStatus>;
     /// Who waits where.
@@ -123,6 +125,7 @@ impl Admin {
             "/metrics" => Ok(page(StatusCode::OK, METRICS_TYPE, self.source.metrics())),
             "/api/upstreams" => json(StatusCode::OK, &self.source.upstreams()),
             "/api/gpu" => json(StatusCode::OK, &self.source.gpus()),
+            "/api/gpu/history" => json(StatusCode::OK, &self.source.gpu_history()),
             "/api/models" => json(StatusCode::OK, &self.source.models()),
             "/api/queue" => json(StatusCode::OK, &self.source.queues()),
             "/api/events" => json(StatusCode::OK, &self.source.events()),
@@ -148,7 +151,7 @@ impl Admin {
     fn named(&self, path: &str) -> Result<(Head, Bytes), Error> {
         let Some(id) = path.strip_prefix("/api/decisions/") else {
             let message = "the admin listener has /metrics, /healthz, /readyz, /api/status, /api/upstreams, \
-                           /api/gpu, /api/models[/load|unload|pin|unpin], /api/queue, /api/events, \
+                           /api/gpu[/history], /api/models[/load|unload|pin|unpin], /api/queue, /api/events, \
                            /api/decisions/{request-id} and /api/cache/entries[/{id}]";
             return Err(Error::new(Kind::UnknownPath, message));
         };

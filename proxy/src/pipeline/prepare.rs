@@ -63,7 +63,6 @@ impl Runner {
             keep_alive: options.keep_alive.map(|time| format!("{}s", time.0.as_secs().max(1))),
             think,
             others,
-            ..native::Options::default()
         };
         let fingerprint = format!("{:?}", (&options.num_ctx, &options.think, &options.runner));
         Arc::new(Self { options: options.clone(), fingerprint, native })

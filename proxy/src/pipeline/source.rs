@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::openai::Usage;
 use crate::plugin::Shaper;
 use crate::response::sse::Framing;
-use crate::upstream::residency::Speed;
+use crate::upstream::residency::{Measured, Speed};
 use crate::upstream::{Failure, Reply};
 
 /// How long a finished stream's connection is given to end, to be used again.
@@ -236,7 +236,9 @@ impl Source {
         // With the model loaded and a place free, the time to the first token is the prompt's.
         let first = self.began.duration_since(self.bounds.since).as_secs_f64();
         let prompt = usage.prompt_tokens.map(|tokens| tokens as f64 / first);
-        self.backend.speeds.record(&self.model, Speed { decode: Some(decode), prompt });
+        let speed = Speed { decode: Some(decode), prompt };
+        let at_once = self.backend.gate.in_flight_of(&self.model);
+        self.backend.speeds.record(Measured { model: Arc::clone(&self.model), speed, at_once });
     }
 
     async fn held(&mut self) -> Step {

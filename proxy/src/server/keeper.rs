@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use self::commands::Answer;
+use self::load::Unloaded;
 pub(super) use self::commands::{Command, Commands, Refusal};
 use self::look::Looker;
 use self::warm::Warm;
@@ -201,6 +202,7 @@ impl Keeper {
         let Some(Loading { model, asked_by, .. }) = self.loading.take() else { return };
         self.looker.load_ended(&self.shared, backend, &model, &outcome);
         self.warm.ended(&model, outcome.is_ok());
+        let outcome = outcome.map_err(|why| why.to_string());
         backend.gate.loaded(&model, outcome.clone());
         if let Some(answer) = asked_by {
             // Whoever asked may have left.
@@ -212,5 +214,5 @@ impl Keeper {
 /// The end of the load that runs; never, while none does.
 async fn ended(loading: &mut Option<Loading>) -> load::Outcome {
     let Some(loading) = loading else { return std::future::pending().await };
-    (&mut loading.task).await.unwrap_or_else(|cause| Err(cause.to_string()))
+    (&mut loading.task).await.unwrap_or_else(|cause| Err(Unloaded::Failed(cause.to_string())))
 }

@@ -16,7 +16,7 @@ use crate::cache::Cache;
 use crate::config::raw::UpstreamKind;
 use crate::config::units::Secret;
 use crate::error::{Error, Kind};
-use crate::gpu::{Gpu, Report};
+use crate::gpu::{Gpu, Point, Report};
 use crate::pipeline::backend::Backend;
 use crate::pipeline::state::Shared;
 use crate::plugin::record::Decision;
@@ -138,6 +138,10 @@ impl Source for Status {
 
     fn gpus(&self) -> Report {
         self.shared.gpus.report()
+    }
+
+    fn gpu_history(&self) -> Vec<Point> {
+        self.shared.gpus.history()
     }
 
     fn models(&self) -> Vec<ModelStatus> {

@@ -154,7 +154,18 @@ fn loaded(one: &ollama::Loaded, before: Option<&Seen>, now: Instant) -> Loaded {
 pub struct Speeds {
     known: Mutex<HashMap<Arc<str>, Speed>>,
     /// Measurements that nobody took yet, oldest first.
-    recent: Mutex<VecDeque<(Arc<str>, Speed)>>,
+    recent: Mutex<VecDeque<Measured>>,
+}
+
+/// How fast one answer was.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The model's name, as the request had it.
+    pub model: Arc<str>,
+    /// Its speed.
+    pub speed: Speed,
+    /// Answers that the model gave at one time, this one among them.
+    pub at_once: usize,
 }
 
 /// Tokens a second.
@@ -168,28 +179,29 @@ pub struct Speed {
 
 impl Speeds {
     /// Takes in a measurement.
-    pub fn record(&self, model: &Arc<str>, measured: Speed) {
+    pub fn record(&self, measured: Measured) {
         {
             let mut recent = self.recent.lock();
             if recent.len() == MAX_RECENT {
                 recent.pop_front();
             }
-            recent.push_back((Arc::clone(model), measured));
+            recent.push_back(measured.clone());
         }
+        let Measured { model, speed, .. } = measured;
         let mut known = self.known.lock();
-        if let Some(mean) = known.get_mut(model) {
-            blend(&mut mean.decode, measured.decode);
-            blend(&mut mean.prompt, measured.prompt);
+        if let Some(mean) = known.get_mut(&model) {
+            blend(&mut mean.decode, speed.decode);
+            blend(&mut mean.prompt, speed.prompt);
         } else if known.len() < MAX_SPEEDS {
             let mut mean = Speed::default();
-            blend(&mut mean.decode, measured.decode);
-            blend(&mut mean.prompt, measured.prompt);
-            known.insert(Arc::clone(model), mean);
+            blend(&mut mean.decode, speed.decode);
+            blend(&mut mean.prompt, speed.prompt);
+            known.insert(model, mean);
         }
     }
 
     /// The measurements since this was last called; the newest, if they were many.
-    pub fn take_recent(&self) -> VecDeque<(Arc<str>, Speed)> {
+    pub fn take_recent(&self) -> VecDeque<Measured> {
         std::mem::take(&mut *self.recent.lock())
     }
 

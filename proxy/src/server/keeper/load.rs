@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use metrics::{counter, histogram};
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use crate::pipeline::backend::Backend;
 use crate::pipeline::state::Shared;
 use crate::telemetry::names;
 use crate::upstream::Pool;
+use crate::upstream::ask::Unanswered;
 use crate::upstream::loads::{self, How};
 
 /// Longest time for an idle model to be gone.
@@ -25,8 +27,19 @@ const FREE_WITHIN: Duration = Duration::from_secs(5);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How a load ended; why, if it failed.
-pub(super) type Outcome = Result<(), String>;
+/// How a load ended.
+pub(super) type Outcome = Result<(), Unloaded>;
+
+/// Why a model is not loaded.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Unloaded {
+    /// Others use what is in its way, or the upstream is busy: no fault of its.
+    #[error("{0}")]
+    Blocked(String),
+    /// It was tried.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// Does `load` in a task of its own.
 pub(super) fn spawn(
@@ -48,7 +61,10 @@ struct Run {
 impl Run {
     async fn run(&self, load: &Load) -> Outcome {
         for model in &load.evict {
-            self.evict(model, &load.model).await?;
+            if let Err(blocked) = self.evict(model, &load.model).await {
+                self.note_failure(load, &blocked);
+                return Err(blocked);
+            }
         }
         if !load.evict.is_empty() {
             self.await_memory(load.need).await;
@@ -61,8 +77,7 @@ impl Run {
         let upstream = || self.backend.name().to_owned();
         counter!(names::LOADS, "upstream" => upstream(), "result" => result).increment(1);
         if let Err(why) = loaded {
-            let what = format!("could not be loaded: {why}");
-            self.shared.events.note(self.backend.name(), Some(&load.model), what);
+            self.note_failure(load, &why);
             return Err(why);
         }
         histogram!(names::LOAD_SECONDS, "upstream" => upstream()).record(took);
@@ -78,10 +93,17 @@ impl Run {
         Ok(())
     }
 
+    fn note_failure(&self, load: &Load, why: &Unloaded) {
+        let what = format!("could not be loaded: {why}");
+        self.shared.events.note(self.backend.name(), Some(&load.model), what);
+    }
+
     async fn evict(&self, model: &str, for_model: &str) -> Outcome {
         let backend = &self.backend;
-        let failed =
-            |why: String| format!("`{model}`, which is in its way, could not be evicted: {why}");
+        let failed = |why: String| {
+            let in_the_way = "which is in its way, could not be evicted";
+            Unloaded::Blocked(format!("`{model}`, {in_the_way}: {why}"))
+        };
         loads::unload(&backend.origin, &self.pool, model)
             .await
             .map_err(|cause| failed(cause.to_string()))?;
@@ -122,15 +144,16 @@ impl Run {
         let wait = backend.origin.config.timeouts.first_byte.0;
         loads::load(&backend.origin, &self.pool, how, wait)
             .await
-            .map_err(|cause| cause.to_string())?;
-        backend
-            .residency
-            .refresh(&backend.origin, &self.pool)
-            .await
-            .map_err(|cause| format!("it cannot be seen whether it is loaded: {cause}"))?;
-        match backend.residency.of(model).resident {
-            Some(true) => Ok(()),
-            Some(false) | None => Err("Ollama said it was loaded, and does not list it".into()),
+            .map_err(|cause| match cause {
+                Unanswered::Status(StatusCode::SERVICE_UNAVAILABLE, why) => Unloaded::Blocked(why),
+                other => Unloaded::Failed(other.to_string()),
+            })?;
+        let failed = |why: &str| Err(Unloaded::Failed(why.to_owned()));
+        let asked = backend.residency.refresh(&backend.origin, &self.pool).await;
+        match asked.map(|()| backend.residency.of(model).resident) {
+            Ok(Some(true)) => Ok(()),
+            Ok(Some(false) | None) => failed("Ollama said it was loaded, and does not list it"),
+            Err(cause) => failed(&format!("it cannot be seen whether it is loaded: {cause}")),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::load::Outcome;
+use super::load::{Outcome, Unloaded};
 use super::{remote, warm};
 use crate::admission::{Memory, Resident};
 use crate::breaker::Reason;
@@ -21,7 +21,7 @@ use crate::upstream::ask::Unanswered;
 use crate::upstream::digests::Tag;
 use crate::upstream::figures::{Figure, Figures};
 use crate::upstream::learned::{self, Key};
-use crate::upstream::residency::{Loaded, Seen};
+use crate::upstream::residency::{Loaded, Measured, Seen};
 use crate::upstream::{Failure, Pool};
 
 /// How often it is looked which models an Ollama has.
@@ -124,15 +124,17 @@ impl Looker {
         else {
             return;
         };
-        for (model, speed) in backend.speeds.take_recent() {
+        for Measured { model, speed, at_once } in backend.speeds.take_recent() {
             let Some(loaded) = seen.models.iter().find(|one| same_model(&one.name, &model)) else {
                 continue;
             };
             let key = key(backend, &loaded.digest, loaded.context);
             let usual = shared.learned.usual_speed(&key);
             let now = Instant::now();
+            // Answers given at one time share the GPU, and together are no slower than one alone.
+            let together = speed.decode.map(|decode| decode * at_once.max(1) as f64);
             let tripped =
-                speed.decode.and_then(|decode| conditions.decoded(&model, decode, usual, now));
+                together.and_then(|decode| conditions.decoded(&model, decode, usual, now));
             shared.learned.speed(&key, &loaded.name, speed.decode, speed.prompt);
             if let Some(reason) = tripped {
                 shared.events.note(backend.name(), Some(&model), format!("left alone: {reason}"));
@@ -150,7 +152,12 @@ impl Looker {
         outcome: &Outcome,
     ) {
         let Some(conditions) = &mut self.conditions else { return };
-        if let Some(reason) = conditions.load_ended(outcome.is_ok(), Instant::now()) {
+        let ok = match outcome {
+            Ok(()) => true,
+            Err(Unloaded::Failed(_)) => false,
+            Err(Unloaded::Blocked(_)) => return,
+        };
+        if let Some(reason) = conditions.load_ended(ok, Instant::now()) {
             shared.events.note(backend.name(), Some(model), format!("left alone: {reason}"));
             backend.breaker.trip(reason);
         }
