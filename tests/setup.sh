@@ -74,6 +74,13 @@ clients() {
     fi
 }
 
+engine() { # for the tests of containers, which start one of their own and skip where none can
+    [ "$(id -u)" = 0 ] && { have apt-get || have dnf; } || return 0
+    # shellcheck disable=SC2046
+    (install $(missing "dockerd=$(package docker.io moby-engine docker)")) ||
+        say "no Docker Engine: the tests of containers will be skipped"
+}
+
 guests() { # what makes WASM components of Python and JavaScript
     version=0.25.1
     python=target/clients/componentize-py
@@ -105,6 +112,7 @@ test)
         "python3=$(package python3 python3 python)" "node=$(package nodejs nodejs node)" \
         "npm=$(package npm npm node)")
     if have apt-get && ! python3 -c 'import ensurepip' 2>/dev/null; then install python3-venv; fi
+    engine
     clients
     guests
     ;;

@@ -102,6 +102,12 @@ pub struct Line {
     pub eval_count: Option<u64>,
 }
 
+/// The name of a model in one spelling: without the tag that no tag means.
+#[must_use]
+pub fn plain(model: &str) -> &str {
+    model.strip_suffix(":latest").unwrap_or(model)
+}
+
 /// A name without a tag means `:latest`.
 #[must_use]
 pub fn same_model(a: &str, b: &str) -> bool {

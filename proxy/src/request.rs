@@ -9,6 +9,8 @@ pub mod patch;
 pub mod scan;
 
 use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use self::body::{Body, Reserved};
 use self::endpoint::Endpoint;
@@ -88,6 +90,33 @@ impl Request {
         patch::apply(&self.body, &self.scan, &changes)
     }
 
+    /// Whether it runs a model, for which it must be loaded. A native request without a prompt and
+    /// with `keep_alive: 0` has one unloaded.
+    #[must_use]
+    pub fn runs_model(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Native {
+            #[serde(default)]
+            keep_alive: Option<serde_json::Value>,
+            #[serde(default)]
+            prompt: Option<IgnoredText>,
+            #[serde(default)]
+            messages: Option<Vec<IgnoredAny>>,
+        }
+        if !self.endpoint.runs_model() || !self.endpoint.is_native() {
+            return self.endpoint.runs_model();
+        }
+        let Ok(native) = serde_json::from_slice::<Native>(&self.body) else { return true };
+        let zero = native.keep_alive.is_some_and(|time| match time {
+            serde_json::Value::Number(seconds) => seconds.as_f64() == Some(0.0),
+            serde_json::Value::String(time) => time.trim_end_matches(char::is_alphabetic) == "0",
+            _ => false,
+        });
+        let empty = native.prompt.is_none_or(|IgnoredText(length)| length == 0)
+            && native.messages.is_none_or(|messages| messages.is_empty());
+        !(zero && empty)
+    }
+
     /// The most tokens that its answer may have, as the client said.
     #[must_use]
     pub fn max_tokens(&self) -> Option<u64> {
@@ -100,6 +129,15 @@ impl Request {
     pub fn asks_usage(&self) -> bool {
         let chat_like = matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
         chat_like && self.streaming && !self.wants_usage
+    }
+}
+
+/// A text of which only the length matters, in bytes.
+struct IgnoredText(usize);
+
+impl<'de> Deserialize<'de> for IgnoredText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<'de, str>::deserialize(deserializer).map(|text| Self(text.len()))
     }
 }
 

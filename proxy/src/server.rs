@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use self::reload::Watched;
 use crate::config::Config;
-use crate::config::gpus::ProbeChoice;
+use crate::config::gpus::{GpusBehind, ProbeChoice};
 use crate::gpu::{Options, Sampler};
 use crate::listener::inherit::Sockets;
 use crate::listener::tls::Certificate;
@@ -89,7 +89,11 @@ fn learned(config: &Config) -> Arc<Learned> {
 /// TLS for upstreams, made when a configuration first needs it: reading the system's roots takes
 /// longer than all the rest of the start.
 pub(crate) fn upstream_tls(config: &Config) -> Result<Option<Arc<rustls::ClientConfig>>, String> {
-    let needed = config.upstreams.iter().any(|one| one.origin.scheme_str() == Some("https"));
+    let secure = |uri: &http::Uri| uri.scheme_str() == Some("https");
+    let needed = config.upstreams.iter().any(|one| {
+        let told = matches!(&one.gpus, GpusBehind::Remote { origin, .. } if secure(origin));
+        secure(&one.origin) || told
+    });
     needed.then(tls_config).transpose()
 }
 

@@ -37,6 +37,12 @@ mod plugins;
 mod cache;
 // The GPUs of the machine.
 mod gpus;
+// An upstream in a container.
+mod container;
+// Routes with options: Ollama's own API.
+mod native;
+// Admission by what the memory of the GPUs holds.
+mod vram;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -79,6 +79,10 @@ pub fn decide(standing: Standing, turn: bool, offload: Offload) -> Decision {
         Standing::Resident { partial, admits } => {
             (partial, if turn && admits { Decision::Run } else { Decision::Wait })
         }
+        Standing::Absent { fits: false, .. } if offload == Offload::Warn => {
+            // It is loaded all the same for those who choose to wait, but elsewhere it may fit.
+            return Decision::NoRoom;
+        }
         Standing::Absent { fits, room } => {
             (!fits, if room { Decision::Load } else { Decision::NoRoom })
         }
@@ -124,8 +128,8 @@ mod tests {
             (absent(true, true), false, [Load, Load, Load, Load]),
             (absent(true, false), true, [NoRoom, NoRoom, NoRoom, NoRoom]),
             (absent(true, false), false, [NoRoom, NoRoom, NoRoom, NoRoom]),
-            (absent(false, true), true, [Load, Load, Partial, Refuse]),
-            (absent(false, true), false, [Load, Load, Partial, Refuse]),
+            (absent(false, true), true, [Load, NoRoom, Partial, Refuse]),
+            (absent(false, true), false, [Load, NoRoom, Partial, Refuse]),
             (absent(false, false), true, [NoRoom, NoRoom, Partial, Refuse]),
             (absent(false, false), false, [NoRoom, NoRoom, Partial, Refuse]),
         ];

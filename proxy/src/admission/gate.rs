@@ -123,6 +123,12 @@ impl Gate {
         self.state.lock().line.wake_at()
     }
 
+    /// Whether a load runs.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.state.lock().line.is_loading()
+    }
+
     /// Requests that hold a place.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -279,6 +279,12 @@ impl Line {
         self.accounts.end(&grant.caller);
     }
 
+    /// Whether a load runs.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
     /// Requests that hold a place.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -61,7 +61,7 @@ impl fmt::Display for Reason {
             Reason::Foreign { bytes } => {
                 write!(f, "others hold {} MiB of the GPU's memory", bytes >> 20)
             }
-            Reason::Heat { celsius } => write!(f, "the GPU is at {celsius} °C"),
+            Reason::Heat { celsius } => write!(f, "the GPU is at {celsius} C"),
             Reason::Decode { model, percent } => {
                 write!(f, "`{model}` answers at {percent} % of its usual speed")
             }

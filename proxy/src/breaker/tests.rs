@@ -249,7 +249,7 @@ fn reasons_are_short_sentences() {
         (Reason::Errors, "too many errors"),
         (Reason::Vram { percent: 97 }, "97 % of the GPU's memory is in use"),
         (Reason::Foreign { bytes: 3 << 30 }, "others hold 3072 MiB of the GPU's memory"),
-        (HEAT, "the GPU is at 90 °C"),
+        (HEAT, "the GPU is at 90 C"),
         (
             Reason::Decode { model: "llama3.2:3b".into(), percent: 12 },
             "`llama3.2:3b` answers at 12 % of its usual speed",

@@ -63,21 +63,21 @@ fn port() -> u16 {
 #[serde(untagged)]
 pub enum ContainerGpus {
     /// `none` or `all`.
-    Word(GpuWord),
+    Word(ContainerGpuWord),
     /// These devices.
     Devices(Vec<String>),
 }
 
 impl Default for ContainerGpus {
     fn default() -> Self {
-        Self::Word(GpuWord::None)
+        Self::Word(ContainerGpuWord::None)
     }
 }
 
 /// GPUs of a container in a word.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub enum GpuWord {
+pub enum ContainerGpuWord {
     /// None.
     None,
     /// All.

@@ -12,8 +12,8 @@ use super::raw::UpstreamKind;
 use super::units::{Period, Secret, SecretSource};
 use super::url;
 
-/// The GPUs of this machine: shown at `/api/gpu` and in the metrics, and to routing plugins as the
-/// headroom of Ollamas that run here.
+/// The GPUs of this machine: shown at `/api/gpu` and in the metrics, and behind the Ollamas that run
+/// here, for admission and the breaker.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gpus {
@@ -129,8 +129,8 @@ pub(super) fn behind(given: &UpstreamGpus) -> Result<GpusBehind, String> {
 
 /// Checks what was given.
 pub(super) fn check(gpus: &Gpus) -> Result<(), ConfigError> {
-    if gpus.poll.0 < Duration::from_millis(50) {
-        return Err(ConfigError::general("`gpus.poll` must be 50ms or more"));
+    if !(Duration::from_millis(50)..=Duration::from_secs(4)).contains(&gpus.poll.0) {
+        return Err(ConfigError::general("`gpus.poll` is out of range; expected 50ms to 4s"));
     }
     Ok(())
 }

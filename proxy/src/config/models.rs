@@ -85,8 +85,10 @@ impl JsonSchema for Hours {
 #[serde(deny_unknown_fields, default)]
 pub struct RouteOptions {
     /// Tokens of context the model is loaded with: a number, or `auto` for the smallest power of two
-    /// that holds the prompt and its answer, changed only while the model is idle. Longer prompts
-    /// get 400 `context_length_exceeded`.
+    /// that holds the prompt and its answer; it grows with what is asked, and is never smaller than
+    /// what the model was loaded with. Prompts longer than a number get 400
+    /// `context_length_exceeded`. Endpoints that cannot carry it (`/v1/completions`,
+    /// `/v1/responses`, `/v1/messages`) are refused for these models.
     pub num_ctx: Option<NumCtx>,
     /// How long the model stays loaded after a request.
     pub keep_alive: Option<Period>,
@@ -161,10 +163,13 @@ impl RouteOptions {
     /// Whether only Ollama's native API can carry them.
     #[must_use]
     pub fn need_native(&self) -> bool {
-        self.num_ctx.is_some()
-            || self.keep_alive.is_some()
-            || self.think.is_some()
-            || !self.runner.is_empty()
+        self.load_options() || self.keep_alive.is_some() || self.think.is_some()
+    }
+
+    /// Whether they say what a model is loaded with.
+    #[must_use]
+    pub fn load_options(&self) -> bool {
+        self.num_ctx.is_some() || !self.runner.is_empty()
     }
 
     /// What a model must be loaded with: of two requests that differ in it, each would have it

@@ -8,6 +8,7 @@ use serde_saphyr::Spanned;
 
 use crate::ollama::same_model;
 
+use super::glob;
 use super::gpus::GpusBehind;
 use super::load::{ConfigError, Source, nearest};
 use super::raw::{
@@ -238,6 +239,16 @@ fn route(
         return Err(ConfigError::general(message));
     }
     models::check(&given.options, &model)?;
+    let targets = || given.targets.iter().chain(&given.fallback);
+    let on_ollama = |one: &RawTarget| {
+        let named = upstreams.iter().find(|upstream| upstream.name == one.upstream.value);
+        named.is_none_or(|upstream| upstream.kind == UpstreamKind::Ollama)
+    };
+    if given.options.need_native() && !targets().any(on_ollama) {
+        let message =
+            format!("route `{model}`: its `options` need an Ollama, and it leads to none");
+        return Err(ConfigError::general(message));
+    }
     let chain = given.plugins.iter().map(|name| link(name, plugins, source));
     Ok(RouteConfig {
         plugins: chain.collect::<Result<_, _>>()?,
@@ -253,12 +264,13 @@ fn route(
 /// Two routes that want one model loaded in two ways would have it loaded anew with every request.
 fn same_runner(routes: &[RouteConfig], upstreams: &[UpstreamConfig]) -> Result<(), ConfigError> {
     let mut wanted: Vec<(usize, &str, &RouteConfig)> = Vec::new();
-    for route in routes.iter().filter(|route| route.options.need_native()) {
+    for route in routes.iter().filter(|route| route.options.load_options()) {
         for target in route.targets.iter().chain(&route.fallback) {
             let model = target.model.as_deref().unwrap_or(&route.model);
             let other = wanted.iter().find(|(upstream, name, other)| {
+                let same = glob::matches(name, model) || glob::matches(model, name);
                 *upstream == target.upstream
-                    && same_model(name, model)
+                    && (same || same_model(name, model))
                     && other.options.loaded_with() != route.options.loaded_with()
             });
             if let Some((_, _, other)) = other {

@@ -144,9 +144,15 @@ impl Sampler {
     /// The newest sample if it is at most `limit` old, else none: a probe may be stuck.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Option<Arc<Sample>> {
+        Some(self.read_within(limit)?.0)
+    }
+
+    /// [`Sampler::within`], and when it was taken.
+    #[must_use]
+    pub fn read_within(&self, limit: Duration) -> Option<(Arc<Sample>, Instant)> {
         let published = self.shared.published.load();
         let usable = published.status == Status::Sampling && published.at.elapsed() <= limit;
-        usable.then(|| Arc::clone(&published.sample))
+        usable.then(|| (Arc::clone(&published.sample), published.at))
     }
 
     /// Time since the newest sample, or since the first look for GPUs began; none if there are none.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::backend::Backend;
 use super::prepare::Prepared;
+use crate::config::raw::Timeouts;
 use crate::error::{Dialect, Error, Kind, openai_type, render};
 use crate::native::{self, About};
 use crate::openai::{MaybeError, error_text};
@@ -191,25 +192,23 @@ pub async fn attempt(
     pool: &Arc<Pool>,
     request: &Request,
     prepared: Prepared,
-    headers: &[(HeaderName, HeaderValue)],
+    (headers, timeouts): (&[(HeaderName, HeaderValue)], &Timeouts),
     alone: bool,
 ) -> Result<Begun, Rejection> {
-    let config = &backend.origin.config;
-    let Prepared { path, body, native, timeout } = prepared;
+    let Prepared { path, body, native } = prepared;
     let call = Call { method: Method::POST, path, query: &request.query, headers, body };
     let begun = Instant::now();
-    let total = begun + timeout.unwrap_or(config.timeouts.total.0);
+    let total = begun + timeouts.total.0;
     // An answer that is no stream begins when it is ready, however long that takes.
-    let deadline =
-        if request.streaming { total.min(begun + config.timeouts.first_byte.0) } else { total };
+    let deadline = if request.streaming { total.min(begun + timeouts.first_byte.0) } else { total };
     let mut sent = exchange::send(&backend.origin, pool, &call, deadline).await;
     if alone && matches!(sent, Err(Failure::Connect(_))) {
         tokio::time::sleep(REFUSED_AGAIN).await;
         sent = exchange::send(&backend.origin, pool, &call, deadline).await;
     }
     let reply = sent.map_err(Rejection::Failed)?;
-    let deadlines = Deadlines { first: deadline, total };
-    classify(reply, backend, (request, native), deadlines).await
+    let deadlines = Deadlines { first: deadline, total, idle: timeouts.idle.0 };
+    classify(reply, (request, native), deadlines).await
 }
 
 /// When an answer must have begun, and when it must have ended.
@@ -217,16 +216,16 @@ pub async fn attempt(
 struct Deadlines {
     first: Instant,
     total: Instant,
+    /// The longest pause inside it.
+    idle: Duration,
 }
 
 async fn classify(
     mut reply: Reply,
-    backend: &Backend,
     (request, native): (&Request, Option<About>),
     deadlines: Deadlines,
 ) -> Result<Begun, Rejection> {
-    let idle = backend.origin.config.timeouts.idle.0;
-    let total = deadlines.total;
+    let Deadlines { idle, total, .. } = deadlines;
     let status = reply.status;
     let code = status.as_u16();
     if code == 401 || code == 407 || (code == 403 && is_empty(&reply)) {
@@ -245,14 +244,19 @@ async fn classify(
         let translator = native.map(|about| translated_stream(&mut reply, about));
         return first_content(reply, request, translator, deadlines.first).await;
     }
-    if let Some(about) = native.filter(|_| status.is_success()) {
+    if let (Some(about), true) = (&native, status.is_success()) {
         return translated_whole(reply, about, idle, total).await;
     }
     let (body, more) = reply.collect(HOLD_WHOLE, idle, total).await.map_err(Rejection::Failed)?;
     if more {
         return Ok(Begun { reply, body: Begin::Partial(body) });
     }
-    let body = if status.is_client_error() { enveloped(&mut reply, body, request) } else { body };
+    let translated = native.is_some();
+    let body = if status.is_client_error() {
+        enveloped(&mut reply, body, request, translated)
+    } else {
+        body
+    };
     Ok(Begun { reply, body: Begin::Whole(body) })
 }
 
@@ -267,7 +271,7 @@ fn is_stream(reply: &Reply) -> bool {
 }
 
 /// A client error in the caller's own envelope: an SDK shows an empty message for anything else.
-fn enveloped(reply: &mut Reply, body: Bytes, request: &Request) -> Bytes {
+fn enveloped(reply: &mut Reply, body: Bytes, request: &Request, translated: bool) -> Bytes {
     let dialect = request.endpoint.dialect();
     let parsed = serde_json::from_slice::<MaybeError<'_>>(&body).ok();
     let is_object = |raw: &serde_json::value::RawValue| raw.get().starts_with('{');
@@ -283,9 +287,13 @@ fn enveloped(reply: &mut Reply, body: Bytes, request: &Request) -> Bytes {
     }
     reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply.headers.remove(CONTENT_LENGTH);
-    let kind = openai_type(reply.status);
-    let (param, code) = if overflow { (Some("messages"), CONTEXT_EXCEEDED) } else { (None, kind) };
-    render(dialect, reply.status, &message, param, Some(code))
+    let (param, code) = match (overflow, translated) {
+        (true, _) => (Some("messages"), Some(CONTEXT_EXCEEDED)),
+        // As Ollama's /v1 has it.
+        (false, true) => (None, None),
+        (false, false) => (None, Some(openai_type(reply.status))),
+    };
+    render(dialect, reply.status, &message, param, code)
 }
 
 /// Has a native stream go on as the events that the caller expects.
@@ -298,7 +306,7 @@ fn translated_stream(reply: &mut Reply, about: About) -> Box<native::Stream> {
 /// Makes the answer that the caller expects of a native one.
 async fn translated_whole(
     mut reply: Reply,
-    about: About,
+    about: &About,
     idle: Duration,
     total: Instant,
 ) -> Result<Begun, Rejection> {
@@ -308,7 +316,7 @@ async fn translated_whole(
     if more {
         return Err(unreadable("it is too large".into()));
     }
-    let answer = native::whole(&body, &about).map_err(unreadable)?;
+    let answer = native::whole(&body, about).map_err(unreadable)?;
     reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply.headers.remove(CONTENT_LENGTH);
     Ok(Begun { reply, body: Begin::Whole(answer.into()) })
@@ -337,6 +345,10 @@ async fn first_content(
             .await
             .map_err(|_| Rejection::Failed(Failure::FirstByteTimeout))?;
         let Some(part) = part else {
+            stream.finish();
+            if stream.watch.content || stream.watch.done {
+                return Ok(Begun { reply, body: Begin::Stream(stream) });
+            }
             let why = stream.watch.error.take();
             let why = why.unwrap_or_else(|| "the stream ended before any content".into());
             return Err(Rejection::EmptyStream(why));
@@ -383,6 +395,14 @@ impl Stream {
         if !part.is_empty() {
             self.inspect(part);
         }
+    }
+
+    /// No more comes: what a translator still holds is taken in.
+    pub fn finish(&mut self) {
+        let Some(mut translator) = self.translator.take() else { return };
+        let mut events = Vec::new();
+        translator.end(&mut events);
+        self.take_in(events.into());
     }
 
     /// Looks at every unit of `part`.

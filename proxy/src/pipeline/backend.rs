@@ -15,16 +15,21 @@ use crate::admission::{Ask, Gate, Offload, Priority, Terms};
 use crate::breaker::Breaker;
 use crate::config::admission::{self, Admission};
 use crate::config::gpus::GpusBehind;
+use crate::config::models::Keep;
 use crate::config::raw::{self, UpstreamKind};
 use crate::config::{Config, UpstreamConfig, glob};
 use crate::gpu::{Gpu, Sampler};
 use crate::ids::CallerName;
+use crate::native::context;
 use crate::ollama::same_model;
+use crate::upstream::ask::Unanswered;
 use crate::upstream::container::Container;
 use crate::upstream::figures::Figures;
 use crate::upstream::residency::{Residency, Speeds};
 use crate::upstream::{Catalogue, Digests, Origin, Pool};
 
+/// Models whose contexts are chosen by need.
+const MAX_CONTEXTS: usize = 256;
 /// A reading of GPUs that is older says nothing about now.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
 
@@ -49,8 +54,14 @@ pub struct Backend {
     pub figures: Arc<ArcSwap<Figures>>,
     /// The GPUs behind it, where they are another machine's.
     pub remote: Arc<ArcSwapOption<Remote>>,
+    /// Models that people pinned.
+    pub pins: Arc<ArcSwap<Vec<String>>>,
+    /// Contexts chosen by need.
+    contexts: Arc<Mutex<Vec<Context>>>,
     /// Whether it hangs: it takes connections and answers nothing, not even what it has loaded.
     pub hangs: Arc<watch::Sender<bool>>,
+    /// The gateway that tells of the GPUs behind it, where these are another machine's.
+    pub teller: Option<Origin>,
     /// The container it runs in.
     pub container: Option<Arc<Container>>,
     /// Its name as a header value.
@@ -63,6 +74,14 @@ pub struct Backend {
     anyone: Option<Arc<str>>,
     /// When it last began an answer.
     last_answer: Mutex<Option<Instant>>,
+}
+
+/// A model's context that was chosen by need.
+#[derive(Debug)]
+struct Context {
+    model: String,
+    tokens: u64,
+    at: Instant,
 }
 
 /// The GPUs of another machine.
@@ -108,8 +127,16 @@ impl Backend {
             None => Arc::new(Gate::new(terms.clone())),
         };
         gate.configure(terms);
-        let moved = |known: &&Arc<Backend>| known.origin.config.origin != upstream.origin;
+        let moved = |known: &&Arc<Backend>| {
+            let before = &known.origin.config;
+            (&before.origin, before.kind, &before.base_path)
+                != (&upstream.origin, upstream.kind, &upstream.base_path)
+        };
         let known = before.filter(|known| !moved(known));
+        if known.is_none() {
+            // What was loaded there is not here.
+            gate.know(None);
+        }
         let breaker = known.map_or_else(
             || Arc::new(Breaker::new(config.breaker)),
             |known| Arc::clone(&known.breaker),
@@ -117,12 +144,15 @@ impl Backend {
         breaker.configure(config.breaker);
         let origin = Origin::new(upstream.clone(), tls)?;
         let same_container = |known: &&Arc<Backend>| {
-            known.origin.config.container == upstream.container && known.container.is_some()
+            let before = &known.origin.config;
+            (&before.container, &before.origin) == (&upstream.container, &upstream.origin)
+                && known.container.is_some()
         };
         let container = before.filter(same_container).and_then(|known| known.container.clone());
         let name_header =
             HeaderValue::from_str(&upstream.name).map_err(|cause| cause.to_string())?;
         Ok(Self {
+            teller: teller(upstream, tls)?,
             container: container
                 .or_else(|| container::settings(upstream).map(Container::new).map(Arc::new)),
             origin,
@@ -134,6 +164,8 @@ impl Backend {
             speeds: known.map(|known| Arc::clone(&known.speeds)).unwrap_or_default(),
             figures: known.map(|known| Arc::clone(&known.figures)).unwrap_or_default(),
             remote: known.map(|known| Arc::clone(&known.remote)).unwrap_or_default(),
+            pins: known.map(|known| Arc::clone(&known.pins)).unwrap_or_default(),
+            contexts: known.map(|known| Arc::clone(&known.contexts)).unwrap_or_default(),
             hangs: known.map(|known| Arc::clone(&known.hangs)).unwrap_or_default(),
             name_header,
             offload: config.admission.offload,
@@ -174,13 +206,66 @@ impl Backend {
     }
 
     /// What tells answers of `model` from those of others of its name: its weights, and what it is
-    /// run with. `None` while that is not known, for which `wait` is the longest wait.
+    /// loaded with. `None` while that is not known, for which `wait` is the longest wait.
     pub async fn weights(&self, pool: &Arc<Pool>, model: &str, wait: Duration) -> Option<String> {
         let weights = self.digests.of(&self.origin, pool, model, wait).await?;
         Some(match self.runner(model) {
-            Some(runner) => format!("{weights} {}", runner.fingerprint),
+            Some(runner) => format!("{weights} {runner:?}"),
             None => weights,
         })
+    }
+
+    /// The context that `model` is run with so that `needed` tokens fit: what it has, or the next
+    /// larger one, which it keeps.
+    pub(super) fn grow_context(&self, model: &str, needed: u64) -> u64 {
+        let loaded = self.residency.of(model).context_length;
+        let mut contexts = self.contexts.lock();
+        let known = contexts.iter().position(|one| same_model(&one.model, model));
+        let chosen = known.map(|index| contexts[index].tokens);
+        let has = loaded.max(chosen).filter(|has| *has >= needed);
+        let tokens = has.unwrap_or_else(|| context::bucket(needed, None));
+        if chosen != Some(tokens) {
+            if let Some(index) = known {
+                contexts.swap_remove(index);
+            }
+            if contexts.len() < MAX_CONTEXTS {
+                contexts.push(Context { model: model.to_owned(), tokens, at: Instant::now() });
+            }
+        }
+        tokens
+    }
+
+    /// The context that was chosen for `model`.
+    #[must_use]
+    pub fn context(&self, model: &str) -> Option<u64> {
+        let contexts = self.contexts.lock();
+        contexts.iter().find(|one| same_model(&one.model, model)).map(|one| one.tokens)
+    }
+
+    /// Forgets the contexts of models that are not loaded any more.
+    pub fn forget_contexts(&self) {
+        let Some(seen) = self.residency.seen() else { return };
+        let is_loaded = |model: &str| seen.models.iter().any(|one| same_model(&one.name, model));
+        self.contexts.lock().retain(|one| {
+            one.at >= seen.asked
+                || is_loaded(&one.model)
+                || self.gate.in_flight_of(&one.model) > 0
+                || self.gate.waiting() > 0
+        });
+    }
+
+    /// Whether `model` is to stay loaded for good.
+    #[must_use]
+    pub fn is_pinned(&self, model: &str) -> bool {
+        self.keep(model).is_some_and(|keep| keep.pin)
+            || self.pins.load().iter().any(|pin| same_model(pin, model))
+    }
+
+    /// What the configuration says of keeping `model` loaded.
+    #[must_use]
+    pub fn keep(&self, model: &str) -> Option<&Keep> {
+        let all = &self.origin.config.models;
+        all.iter().find(|(name, _)| same_model(name, model)).map(|(_, keep)| keep)
     }
 
     /// What a request for `model` asks of the gate. With `loads` false it needs nothing loaded.
@@ -203,40 +288,65 @@ impl Backend {
     /// The GPUs behind it as last read; none where they are not known.
     #[must_use]
     pub fn gpus(&self, here: &Sampler) -> Option<Vec<Gpu>> {
-        let gpus = match &self.origin.config.gpus {
+        Some(self.gpus_read(here)?.0)
+    }
+
+    /// [`Backend::gpus`], and when they were read.
+    #[must_use]
+    pub fn gpus_read(&self, here: &Sampler) -> Option<(Vec<Gpu>, Instant)> {
+        let (gpus, read) = match &self.origin.config.gpus {
             GpusBehind::None => return None,
             GpusBehind::Remote { .. } => {
                 let read = self.remote.load();
-                read.as_ref().filter(|read| read.read.elapsed() < FRESH)?.gpus.clone()
+                let read = read.as_ref().filter(|read| read.read.elapsed() < FRESH)?;
+                (read.gpus.clone(), read.read)
             }
             GpusBehind::Auto if !self.is_here() => return None,
-            GpusBehind::Auto => here.within(FRESH)?.gpus.clone(),
+            GpusBehind::Auto => {
+                let (sample, read) = here.read_within(FRESH)?;
+                (sample.gpus.clone(), read)
+            }
             GpusBehind::Ids(ids) => {
-                let sample = here.within(FRESH)?;
-                sample.gpus.iter().filter(|gpu| ids.contains(&gpu.id)).cloned().collect()
+                let (sample, read) = here.read_within(FRESH)?;
+                let gpus = sample.gpus.iter().filter(|gpu| ids.contains(&gpu.id));
+                (gpus.cloned().collect(), read)
             }
         };
-        (!gpus.is_empty()).then_some(gpus)
+        (!gpus.is_empty()).then_some((gpus, read))
     }
 
-    /// Whether it shares the GPUs behind it with `other`.
+    /// Whether a GPU behind it is behind `other` too.
     #[must_use]
-    pub fn shares_gpus(&self, other: &Backend) -> bool {
-        let (mine, theirs) = (&self.origin.config.gpus, &other.origin.config.gpus);
-        mine != &GpusBehind::None && mine == theirs && self.is_here() == other.is_here()
+    pub fn shares_gpus(&self, other: &Backend, here: &Sampler) -> bool {
+        let both = self.gpus(here).zip(other.gpus(here));
+        both.is_some_and(|(mine, theirs)| {
+            mine.iter().any(|gpu| theirs.iter().any(|other| other.id == gpu.id))
+        })
+    }
+
+    /// Asks it what it has loaded.
+    ///
+    /// # Errors
+    /// Why it cannot be asked.
+    pub async fn refresh_residency(
+        &self,
+        here: &Sampler,
+        pool: &Arc<Pool>,
+    ) -> Result<(), Unanswered> {
+        let on_cpu = self.origin.config.vram.is_none() && self.gpus(here).is_none();
+        self.residency.refresh(&self.origin, pool, on_cpu).await
     }
 
     /// Bytes of VRAM that a model could still take: what no loaded model takes, and that of loaded
-    /// ones too while nothing runs, because idle models make room. Of what `vram` declares, else of
-    /// the GPUs behind it.
+    /// ones too while nothing runs, because idle models make room. Of what `vram` declares and of the
+    /// GPUs behind it, whichever is less.
     #[must_use]
     pub fn headroom(&self, here: &Sampler) -> Option<u64> {
         let taken = self.residency.vram()?;
         let idle = self.gate.in_flight() == 0;
-        let free = match self.origin.config.vram {
-            Some(declared) => declared.saturating_sub(taken),
-            None => self.gpus(here)?.iter().map(Gpu::memory_free).sum(),
-        };
+        let declared = self.origin.config.vram.map(|declared| declared.saturating_sub(taken));
+        let measured = self.gpus(here).map(|gpus| gpus.iter().map(Gpu::memory_free).sum());
+        let free: u64 = declared.into_iter().chain(measured).min()?;
         Some(if idle { free.saturating_add(taken) } else { free })
     }
 
@@ -244,6 +354,20 @@ impl Backend {
     pub(super) fn is_here(&self) -> bool {
         matches!(self.origin.config.origin.host(), Some("127.0.0.1" | "localhost" | "[::1]"))
     }
+}
+
+fn teller(
+    upstream: &UpstreamConfig,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+) -> Result<Option<Origin>, String> {
+    let GpusBehind::Remote { origin, token } = &upstream.gpus else { return Ok(None) };
+    let config = UpstreamConfig {
+        origin: origin.clone(),
+        api_key: token.clone(),
+        base_path: String::new(),
+        ..upstream.clone()
+    };
+    Origin::new(config, tls).map(Some)
 }
 
 fn terms(admission: &Admission, upstream: &UpstreamConfig) -> Terms {
@@ -262,13 +386,13 @@ fn terms(admission: &Admission, upstream: &UpstreamConfig) -> Terms {
     }
 }
 
-/// The options of the routes that lead to the upstream at `index` and need its native API.
+/// What the routes that lead to the upstream at `index` want its models loaded with.
 fn runners(config: &Config, index: usize) -> Vec<(String, Arc<Runner>)> {
     if config.upstreams[index].kind != UpstreamKind::Ollama {
         return Vec::new();
     }
     let mut found = Vec::new();
-    for route in config.routes.iter().filter(|route| route.options.need_native()) {
+    for route in config.routes.iter().filter(|route| route.options.load_options()) {
         let runner = Runner::new(&route.options);
         let here = route.targets.iter().chain(&route.fallback).filter(|one| one.upstream == index);
         found.extend(here.map(|target| {

@@ -237,7 +237,13 @@ impl Pipeline {
             () = downstream::client_left(session) => return Err(Stop::Gone),
         };
         let Some(weights) = weights else { return unused(ctx, &terms, "weights") };
-        let extra = ctx.cache_policy.scope.take();
+        let route = plan.route.and_then(|index| snapshot.config.routes.get(index));
+        let think = route.and_then(|route| route.options.think.as_ref());
+        // Whether the model is to think makes another answer.
+        let extra = match (ctx.cache_policy.scope.take(), think) {
+            (extra, None) => extra,
+            (extra, Some(think)) => Some(format!("{think:?} {}", extra.unwrap_or_default())),
+        };
         let passed = std::mem::take(&mut ctx.passed);
         let chain = passed.fingerprint(&ctx.caller.0);
         // They go on to an upstream of OpenAI's kind, and may say there which model is meant.

@@ -9,11 +9,14 @@ use super::Pipeline;
 use super::backend::Backend;
 use super::state::Shared;
 use crate::config::UpstreamConfig;
-use crate::config::container::{self as config, ContainerGpus, GpuWord};
+use crate::config::container::{self as config, ContainerGpuWord, ContainerGpus};
 use crate::error::{Error, Kind};
 use crate::gpu::Gpu;
 use crate::upstream::container::{Gpus, HostMemory, Settings, Start, StartError, gpu_for};
 use crate::upstream::{Pool, catalogue};
+
+/// A desktop and its windows hold less than this each; a runner with a model holds more.
+const SMALLEST_RUNNER: u64 = 512 << 20;
 
 impl Pipeline {
     /// Has the container of `backend` run, if it has one.
@@ -81,11 +84,12 @@ fn host_memory(shared: &Shared, wanting: &Backend) -> HostMemory {
     memory
 }
 
-/// Bytes that processes hold; none where that cannot be read of all of them.
+/// Bytes that processes hold which may be runners; none where that cannot be read of all of them.
 fn held_by_processes(gpus: &[Gpu]) -> Option<u64> {
     let processes = || gpus.iter().flat_map(|gpu| &gpu.processes);
     processes().next()?;
-    processes().map(|process| process.memory_used).sum()
+    let held = processes().map(|process| process.memory_used);
+    held.map(|held| held.map(|bytes| if bytes < SMALLEST_RUNNER { 0 } else { bytes })).sum()
 }
 
 fn told(gpus: &Gpus) -> String {
@@ -98,8 +102,8 @@ fn told(gpus: &Gpus) -> String {
 
 fn wanted(upstream: &UpstreamConfig) -> Gpus {
     match upstream.container.as_ref().map(|container| &container.gpus) {
-        None | Some(ContainerGpus::Word(GpuWord::None)) => Gpus::None,
-        Some(ContainerGpus::Word(GpuWord::All)) => Gpus::All,
+        None | Some(ContainerGpus::Word(ContainerGpuWord::None)) => Gpus::None,
+        Some(ContainerGpus::Word(ContainerGpuWord::All)) => Gpus::All,
         Some(ContainerGpus::Devices(ids)) => Gpus::Devices(ids.clone()),
     }
 }

@@ -127,6 +127,12 @@ impl Progress {
         }
     }
 
+    /// The targets left out, and why.
+    #[must_use]
+    pub fn told_skipped(&self) -> String {
+        self.skipped.join("; ")
+    }
+
     /// Has others see where it stands; for requests whose client is kept company.
     pub fn show_place(&mut self) {
         self.place = Some(Arc::default());
@@ -338,7 +344,7 @@ impl Ctx {
             return self.reason.clone();
         }
         let reason = self.reason.to_str().unwrap_or_default();
-        let text = format!("{reason}; {}", self.progress.skipped.join("; "));
+        let text = format!("{reason}; {}", self.progress.told_skipped());
         // What is no header value stays out of it: a plugin's reason stands by itself.
         HeaderValue::from_str(&text).unwrap_or_else(|_| self.reason.clone())
     }

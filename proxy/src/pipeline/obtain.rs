@@ -10,10 +10,12 @@ use super::Pipeline;
 use super::attempt::{Begun, Rejection, attempt};
 use super::backend::{Backend, Standing};
 use super::ctx::{Headers, Phase, Progress};
-use super::prepare::prepare;
+use super::prepare::{choose_context, prepare};
 use super::state::Snapshot;
 use crate::admission::{Ask, Decision, QueueFull, Slot, TurnedAway};
 use crate::breaker::{Pass, State};
+use crate::config::models::RouteOptions;
+use crate::config::raw::Timeouts;
 use crate::error::{Error, Kind};
 use crate::request::Request;
 use crate::router::{Plan, Target};
@@ -33,6 +35,8 @@ pub struct Answer {
     pub backend: Arc<Backend>,
     /// The model's name there.
     pub model: Arc<str>,
+    /// How long each part of the exchange may take.
+    pub timeouts: Timeouts,
     /// The answer so far.
     pub begun: Begun,
     /// To report how it ends.
@@ -48,6 +52,8 @@ struct Search<'a> {
     request: &'a Request,
     headers: &'a Headers,
     standing: &'a Standing,
+    /// What its route says of how it is run.
+    route: Option<&'a RouteOptions>,
     progress: &'a mut Progress,
     /// Only one target exists.
     alone: bool,
@@ -73,9 +79,20 @@ impl Pipeline {
     ) -> Result<Answer, Error> {
         let alone = plan.targets.len() + plan.fallback.len() == 1;
         let deadline = Instant::now() + snapshot.config.admission.queue.max_wait.0;
-        let (sent, last, opens_in) = (0, None, None);
-        let mut search =
-            Search { request, headers, standing, progress, alone, deadline, sent, last, opens_in };
+        let route = plan.route.and_then(|index| snapshot.config.routes.get(index));
+        let route = route.map(|route| &route.options);
+        let mut search = Search {
+            request,
+            headers,
+            standing,
+            route,
+            progress,
+            alone,
+            deadline,
+            sent: 0,
+            last: None,
+            opens_in: None,
+        };
         // A target of which no memory can be had now, or that is too slow, is better than none.
         let mut last_resort = None;
         for tier in [&plan.targets, &plan.fallback] {
@@ -176,16 +193,20 @@ impl Pipeline {
             search.not_started(backend, error);
             return None;
         }
-        let prepared = match prepare(backend, search.request, &target.model) {
+        let prepared = match prepare(backend, search.request, search.route, &target.model) {
             Ok(prepared) => prepared,
             Err(error) => {
                 search.hopeless(error);
                 return None;
             }
         };
-        let headers = search.headers.of(backend);
+        let mut timeouts = backend.origin.config.timeouts.clone();
+        if let Some(longest) = search.route.and_then(|route| route.timeout) {
+            timeouts.total = longest;
+        }
+        let how = (search.headers.of(backend), &timeouts);
         let mut hangs = backend.hangs.subscribe();
-        let sent = attempt(backend, &self.pool, search.request, prepared, headers, search.alone);
+        let sent = attempt(backend, &self.pool, search.request, prepared, how, search.alone);
         let tried = tokio::select! {
             biased;
             tried = sent => tried,
@@ -202,6 +223,7 @@ impl Pipeline {
                 Some(Answer {
                     backend: Arc::clone(backend),
                     model: Arc::clone(&target.model),
+                    timeouts,
                     begun,
                     pass,
                     since,
@@ -239,12 +261,14 @@ enum Refused {
     TimedOut,
     /// The model could not be loaded.
     LoadFailed(String),
+    /// The upstream answers nothing any more.
+    Hangs,
 }
 
 impl Search<'_> {
     /// What it asks of a target's gate.
     fn ask(&self, backend: &Backend, target: &Target) -> Ask {
-        backend.ask(&target.model, self.standing, self.request.endpoint.runs_model())
+        backend.ask(&target.model, self.standing, self.request.runs_model())
     }
 
     fn pass(&mut self, backend: &Backend) -> Option<Pass> {
@@ -262,10 +286,18 @@ impl Search<'_> {
 
     /// Waits in line for a place.
     async fn wait(&self, backend: &Backend, target: &Target) -> Result<Slot, Refused> {
+        // A load by the queue goes by it.
+        choose_context(backend, self.request, &target.model);
         let ask = self.ask(backend, target);
         let mut place = backend.gate.wait(ask).map_err(|QueueFull| Refused::QueueFull)?;
         self.progress.stands(Some(place.in_line()));
-        match timeout_at(self.deadline, place.called()).await {
+        let mut hangs = backend.hangs.subscribe();
+        let called = tokio::select! {
+            biased;
+            called = timeout_at(self.deadline, place.called()) => called,
+            _ = hangs.wait_for(|hangs| *hangs) => return Err(Refused::Hangs),
+        };
+        match called {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(TurnedAway::LoadFailed(why))) => Err(Refused::LoadFailed(why)),
             Err(_) => Err(Refused::TimedOut),
@@ -294,6 +326,7 @@ impl Search<'_> {
         let (reason, message) = match refused {
             Refused::QueueFull => ("queue_full", "is busy: its queue is full".to_owned()),
             Refused::TimedOut => ("timed_out", "is busy: no place came free in time".to_owned()),
+            Refused::Hangs => ("hangs", "hangs".to_owned()),
             Refused::LoadFailed(why) => {
                 ("load_failed", format!("could not load `{}`: {why}", target.model))
             }
@@ -352,7 +385,10 @@ impl Search<'_> {
             return error;
         }
         let wait = self.opens_in.unwrap_or(FULL_RETRY);
-        let message = "every upstream for this model is failing and left alone for now";
+        let message = format!(
+            "every upstream for this model is left alone for now: {}",
+            self.progress.told_skipped()
+        );
         Error::new(Kind::Overloaded, message).retry_after(wait)
     }
 }

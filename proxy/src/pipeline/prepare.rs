@@ -2,11 +2,13 @@
 //! dialect where its options need that.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use serde_json::Map;
-use sluicegate_plugin_host::types::Value;
+use indexmap::IndexMap;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use sluicegate_plugin_host::types::Value as Default;
 
 use super::attempt::CONTEXT_EXCEEDED;
 use super::backend::Backend;
@@ -19,17 +21,17 @@ use crate::plugin::edit;
 use crate::request::Request;
 use crate::request::endpoint::Endpoint;
 
-/// Room in a context that is chosen by an estimate, in quarters of the estimate.
-const SPARE_QUARTERS: u64 = 1;
+/// Room for an answer whose length nobody bounds.
+const ANSWER_TOKENS: u64 = 1024;
 
-/// What a model is to be run with, of the routes that lead to it.
+/// What a model is loaded with, whichever route or name it is asked for by: of two requests that
+/// differed in it, each would have it loaded anew.
 #[derive(Debug)]
 pub struct Runner {
-    /// The routes' options.
-    pub options: RouteOptions,
-    /// These in words: answers under others are not the same.
-    pub fingerprint: String,
-    native: native::Options,
+    /// Tokens of context.
+    pub num_ctx: Option<NumCtx>,
+    /// Other options of Ollama's runner.
+    pub others: Map<String, Value>,
 }
 
 /// A request ready to be sent.
@@ -41,76 +43,131 @@ pub struct Prepared {
     pub body: Bytes,
     /// How the answer is to be turned back, if it was turned.
     pub native: Option<About>,
-    /// The longest time for all of it, where a route has its own.
-    pub timeout: Option<Duration>,
 }
 
 impl Runner {
-    /// The runner that `options` want.
+    /// The runner that a route with `options` wants.
     #[must_use]
     pub fn new(options: &RouteOptions) -> Arc<Self> {
-        let think = options.think.as_ref().map(|think| match think {
-            Think::Whether(whether) => native::Think::Bool(*whether),
-            Think::Level(level) => native::Think::Level(level.as_str().to_owned()),
-        });
-        let others: Map<_, _> =
-            options.runner.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let native = native::Options {
-            num_ctx: match options.num_ctx {
-                Some(NumCtx::Tokens(tokens)) => Some(tokens),
-                Some(NumCtx::Auto(_)) | None => None,
-            },
-            keep_alive: options.keep_alive.map(|time| format!("{}s", time.0.as_secs().max(1))),
-            think,
-            others,
-        };
-        let fingerprint = format!("{:?}", (&options.num_ctx, &options.think, &options.runner));
-        Arc::new(Self { options: options.clone(), fingerprint, native })
+        let others = options.runner.iter().map(|(name, value)| (name.clone(), value.clone()));
+        Arc::new(Self { num_ctx: options.num_ctx, others: others.collect() })
+    }
+
+    /// As Ollama's `options`, with a context of `num_ctx` tokens.
+    #[must_use]
+    pub fn options(&self, num_ctx: Option<u64>) -> Map<String, Value> {
+        let mut options = self.others.clone();
+        if let Some(tokens) = num_ctx {
+            options.insert("num_ctx".into(), tokens.into());
+        }
+        options
     }
 }
 
-/// Makes of `request` what `backend` is to be sent for `model`.
+/// Makes of `request`, on a route with the options `route`, what `backend` is to be sent for `model`.
 ///
 /// # Errors
 /// When it cannot mean there what it says; the client's own mistake.
 pub(super) fn prepare(
     backend: &Backend,
     request: &Request,
+    route: Option<&RouteOptions>,
     model: &str,
 ) -> Result<Prepared, Error> {
-    let kind = backend.origin.config.kind;
     let runner = backend.runner(model);
-    let timeout = runner.and_then(|runner| runner.options.timeout).map(|time| time.0);
-    match runner {
-        Some(runner) if request.endpoint == Endpoint::ChatCompletions => {
-            let mut options = runner.native.clone();
-            if runner.options.num_ctx == Some(NumCtx::Auto(crate::config::models::Auto::Auto)) {
-                options.num_ctx = context_for(backend, request, model);
-            }
-            check_context(&request.body, options.num_ctx, model)?;
-            let body = native::request(&request.body, model, &options).map_err(refused)?;
-            let native = Some(about(request, model));
-            Ok(Prepared { path: "/api/chat", body: body.into(), native, timeout })
+    let native = backend.is_ollama() && (runner.is_some() || route.is_some_and(needs_native));
+    if !native {
+        return Ok(untouched(backend, request, model));
+    }
+    match request.endpoint {
+        Endpoint::ChatCompletions => chat(backend, request, route, model),
+        Endpoint::ApiChat | Endpoint::ApiGenerate => {
+            let Some(runner) = runner else { return Ok(untouched(backend, request, model)) };
+            let num_ctx = choose_context(backend, request, model);
+            let mut prepared = untouched(backend, request, model);
+            prepared.body = with_options(&prepared.body, runner.options(num_ctx))?;
+            Ok(prepared)
         }
-        Some(_) | None => {
-            let (path, body) = (request.endpoint.path(), request.body_for(kind, model));
-            Ok(Prepared { path, body, native: None, timeout })
+        Endpoint::Completions | Endpoint::Responses | Endpoint::Messages if runner.is_some() => {
+            let message = format!(
+                "`{model}` is run here with options that `{}` cannot carry, and would be loaded anew \
+                 for this request; use /v1/chat/completions, or a model made with a Modelfile",
+                request.endpoint.path()
+            );
+            Err(Error::new(Kind::InvalidRequest, message).param("model"))
+        }
+        _ => Ok(untouched(backend, request, model)),
+    }
+}
+
+fn needs_native(options: &RouteOptions) -> bool {
+    options.think.is_some() || options.keep_alive.is_some()
+}
+
+fn untouched(backend: &Backend, request: &Request, model: &str) -> Prepared {
+    let body = request.body_for(backend.origin.config.kind, model);
+    Prepared { path: request.endpoint.path(), body, native: None }
+}
+
+fn chat(
+    backend: &Backend,
+    request: &Request,
+    route: Option<&RouteOptions>,
+    model: &str,
+) -> Result<Prepared, Error> {
+    let num_ctx = choose_context(backend, request, model);
+    check_context(&request.body, num_ctx, model)?;
+    let keep_alive = if backend.is_pinned(model) {
+        // A route does not unpin what the upstream pins.
+        Some("-1".to_owned())
+    } else {
+        let wanted = route.and_then(|route| route.keep_alive);
+        wanted.map(|time| format!("{}s", time.0.as_secs()))
+    };
+    let think = route.and_then(|route| route.think.as_ref()).map(|think| match think {
+        Think::Whether(whether) => native::Think::Bool(*whether),
+        Think::Level(level) => native::Think::Level(level.as_str().to_owned()),
+    });
+    let others = backend.runner(model).map(|runner| runner.others.clone()).unwrap_or_default();
+    let options = native::Options { num_ctx, keep_alive, think, others };
+    let body = native::request(&request.body, model, &options).map_err(refused)?;
+    Ok(Prepared { path: "/api/chat", body: body.into(), native: Some(about(request, model)) })
+}
+
+/// The context for this prompt and its answer, where the model has one of its own. One that is
+/// chosen by need is never smaller than what the model has: another would have it loaded anew.
+pub(super) fn choose_context(backend: &Backend, request: &Request, model: &str) -> Option<u64> {
+    match backend.runner(model)?.num_ctx? {
+        NumCtx::Tokens(tokens) => Some(tokens),
+        NumCtx::Auto(_) => {
+            let prompt = context::prompt_tokens_estimate(&request.body);
+            let answer = request.max_tokens().unwrap_or(ANSWER_TOKENS);
+            // An estimate may be a quarter too low.
+            let needed = prompt.saturating_add(prompt / 4).saturating_add(answer);
+            Some(backend.grow_context(model, needed))
         }
     }
 }
 
-/// The context for this prompt and its answer: that of the loaded model if it will do, because
-/// another would have it loaded anew.
-fn context_for(backend: &Backend, request: &Request, model: &str) -> Option<u64> {
-    let prompt = context::prompt_tokens_estimate(&request.body);
-    let answer = request.max_tokens().unwrap_or(ANSWER_TOKENS);
-    let needed = prompt + prompt.div_ceil(4) * SPARE_QUARTERS + answer;
-    let loaded = backend.residency.of(model).context_length;
-    loaded.filter(|loaded| *loaded >= needed).or_else(|| Some(context::bucket(needed, None)))
+/// A native body whose runner is started with `options`, whatever it says itself.
+fn with_options(body: &[u8], options: Map<String, Value>) -> Result<Bytes, Error> {
+    type Members = IndexMap<String, Box<RawValue>>;
+    let unreadable =
+        |cause: serde_json::Error| Error::new(Kind::InvalidJson, format!("the body: {cause}"));
+    let raw = |value: &Value| serde_json::value::to_raw_value(value).map_err(unreadable);
+    let mut members: Members = serde_json::from_slice(body).map_err(unreadable)?;
+    let given = members.get("options").map_or("null", |given| given.get());
+    let mut merged = serde_json::from_str::<Option<Members>>(given)
+        .map_err(|_| {
+            Error::new(Kind::InvalidRequest, "`options` must be an object").param("options")
+        })?
+        .unwrap_or_default();
+    for (name, value) in options {
+        merged.insert(name, raw(&value)?);
+    }
+    members.insert("options".into(), serde_json::value::to_raw_value(&merged).map_err(unreadable)?);
+    serde_json::to_vec(&members).map(Bytes::from).map_err(unreadable)
 }
-
-/// Room for an answer whose length nobody bounds.
-const ANSWER_TOKENS: u64 = 1024;
 
 /// Gives `request` what its route says where the client said nothing.
 ///
@@ -122,14 +179,15 @@ pub(super) fn set_defaults(request: &mut Request, options: &RouteOptions) -> Res
     }
     let limited = request.scan.max_completion_tokens.is_some();
     let max_tokens = options.max_tokens.filter(|_| !limited);
-    let tokens = max_tokens.map(|tokens| Value::Integer(i64::try_from(tokens).unwrap_or(i64::MAX)));
+    let tokens =
+        max_tokens.map(|tokens| Default::Integer(i64::try_from(tokens).unwrap_or(i64::MAX)));
     let defaults = [
-        ("temperature", options.temperature.map(Value::Number)),
-        ("top_p", options.top_p.map(Value::Number)),
+        ("temperature", options.temperature.map(Default::Number)),
+        ("top_p", options.top_p.map(Default::Number)),
         ("max_tokens", tokens),
     ];
-    let given = |(name, value): (&str, Option<Value>)| Some((name.to_owned(), value?));
-    let defaults: Vec<(String, Value)> = defaults.into_iter().filter_map(given).collect();
+    let given = |(name, value): (&str, Option<Default>)| Some((name.to_owned(), value?));
+    let defaults: Vec<(String, Default)> = defaults.into_iter().filter_map(given).collect();
     if defaults.is_empty() {
         return Ok(());
     }

@@ -39,11 +39,10 @@ impl Pipeline {
         answer: Answer,
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
-        let Answer { backend, model, begun, pass, since, slot } = answer;
+        let Answer { backend, model, timeouts, begun, pass, since, slot } = answer;
         ctx.phase = Phase::Answering;
         ctx.answered_by = Some((Arc::clone(&backend), Arc::clone(&model)));
         ctx.first = Some(ctx.started.elapsed());
-        let timeouts = &backend.origin.config.timeouts;
         let mut reply = begun.reply;
         let mut head = Head::new(reply.status);
         for (name, value) in &reply.headers {
@@ -55,7 +54,7 @@ impl Pipeline {
         match begun.body {
             Begin::Stream(stream) => {
                 let heartbeat = snapshot.config.heartbeat;
-                let bounds = Bounds { timeouts: timeouts.clone(), heartbeat, since };
+                let bounds = Bounds { timeouts, heartbeat, since };
                 let (origin, shaper) = ((backend, model), ctx.shaper.take());
                 let parts = Parts { reply, stream, origin, pass, slot, shaper };
                 // Boxed: it is handed on, and a stream lives long.
@@ -112,7 +111,7 @@ impl Pipeline {
                 ctx.status = head.status().as_u16();
                 downstream::begin(session, head).await?;
                 downstream::part(session, first).await?;
-                let ended = relay_parts(session, &mut reply, timeouts, since).await;
+                let ended = relay_parts(session, &mut reply, &timeouts, since).await;
                 match &ended {
                     Ok(()) => pass.success(),
                     Err(Stop::Cut(_)) => pass.failure(),

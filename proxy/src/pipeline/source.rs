@@ -19,6 +19,8 @@ use crate::response::sse::Framing;
 use crate::upstream::residency::{Measured, Speed};
 use crate::upstream::{Failure, Reply};
 
+/// A stream shorter than this tells nothing of how fast tokens are generated.
+const MEASURABLE: Duration = Duration::from_millis(20);
 /// How long a finished stream's connection is given to end, to be used again.
 const LINGER: Duration = Duration::from_millis(50);
 
@@ -171,7 +173,13 @@ impl Source {
                 }
             }
             Next::Part(Some(Err(failure))) => self.broke_off(&failure.to_string()),
-            Next::Part(None) => self.broke_off("the stream ended before its end"),
+            Next::Part(None) => {
+                self.stream.finish();
+                if self.stream.watch.done {
+                    return self.held().await;
+                }
+                self.broke_off("the stream ended before its end")
+            }
             Next::Timer => {
                 if let Some(failure) = self.overdue(now) {
                     return self.broke_off(&failure.to_string());
@@ -229,7 +237,8 @@ impl Source {
     fn measure(&self) {
         let Some(usage) = self.usage() else { return };
         let tokens = usage.completion_tokens.unwrap_or(0);
-        if tokens < 2 {
+        // A tool call comes whole at its end: its time is not that of its tokens.
+        if tokens < 2 || self.began.elapsed() < MEASURABLE {
             return;
         }
         let decode = (tokens - 1) as f64 / self.began.elapsed().as_secs_f64();
@@ -287,7 +296,9 @@ impl Source {
     /// The upstream sends no more. That is an end only if the answer was finished; else the client
     /// is told, in a form its SDK raises on.
     fn broke_off(&mut self, why: &str) -> Step {
-        let rest = self.stream.splitter.rest();
+        // Of a part that cannot be read to its end, the beginning could.
+        let held = self.joined();
+        let rest = Bytes::from([&held[..], &self.stream.splitter.rest()[..]].concat());
         let watch = &mut self.stream.watch;
         let inside = self.stream.splitter.inside_pieces();
         if (watch.is_complete() && !inside) || watch.error.is_some() {
@@ -301,7 +312,7 @@ impl Source {
         };
         let failure =
             watch.failure(&format!("the answer was cut off: {why}"), "upstream_truncated");
-        let bytes = Bytes::from([close.as_bytes(), &failure].concat());
+        let bytes = Bytes::from([&held[..], close.as_bytes(), &failure].concat());
         Step::End { bytes, why: Some(why.to_owned()) }
     }
 }

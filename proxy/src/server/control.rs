@@ -174,7 +174,9 @@ async fn probe_tripped(shared: Arc<Shared>, pool: Arc<Pool>) {
             if backend.breaker.probe_due().is_some_and(|due| due <= now) {
                 let (backend, pool) = (Arc::clone(backend), Arc::clone(&pool));
                 probes.spawn(async move {
-                    let alive = catalogue::is_alive(&backend.origin, &pool).await;
+                    // The next request starts a container that does not run.
+                    let alive = catalogue::is_alive(&backend.origin, &pool).await
+                        || backend.container.is_some();
                     tracing::info!(upstream = backend.name(), alive, "probed a tripped upstream");
                     backend.breaker.probed(alive);
                 });

@@ -6,6 +6,7 @@
 
 mod commands;
 mod container;
+mod ledger;
 mod load;
 mod look;
 mod remote;
@@ -21,17 +22,17 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use self::commands::Answer;
-use self::load::Unloaded;
 pub(super) use self::commands::{Command, Commands, Refusal};
+use self::load::Unloaded;
 use self::look::Looker;
 use self::warm::Warm;
-pub(super) use self::warm::is_pinned;
-use crate::admission::Load;
+use crate::admission::{Gate, Load};
 use crate::breaker::Change;
 use crate::pipeline::backend::Backend;
 use crate::pipeline::state::Shared;
 use crate::telemetry::names;
 use crate::upstream::Pool;
+use crate::upstream::container::Container;
 
 /// How often new upstreams are looked for.
 const NEW_EVERY: Duration = Duration::from_millis(500);
@@ -79,6 +80,8 @@ struct Keeper {
     commands: mpsc::Receiver<(Command, Answer)>,
     looker: Looker,
     warm: Warm,
+    /// The container that was taken over.
+    container: Option<Arc<Container>>,
     /// The load that is running, and who wants to know of its end.
     loading: Option<Loading>,
 }
@@ -110,6 +113,7 @@ impl Keeper {
             commands: commands.register(backend.name()),
             looker: Looker::default(),
             warm: Warm::default(),
+            container: None,
             loading: None,
         }
     }
@@ -119,9 +123,8 @@ impl Keeper {
         let mut period = Duration::ZERO;
         let mut ticks = interval(NEW_EVERY);
         let Some(backend) = self.backend() else { return };
-        let gate = Arc::clone(&backend.gate);
+        let mut gate = Arc::clone(&backend.gate);
         drop(backend);
-        self.start_container().await;
         loop {
             let wanted = self.shared.snapshot.load().config.admission.vram.poll.0;
             if wanted != period {
@@ -137,7 +140,13 @@ impl Keeper {
                 Some((command, answer)) = self.commands.recv() => Woken::Command(command, answer),
                 outcome = ended(&mut self.loading) => Woken::Loaded(outcome),
             };
-            let Some(backend) = self.backend() else { return };
+            let Some(backend) = self.backend() else { return self.leave(&gate).await };
+            if !Arc::ptr_eq(&gate, &backend.gate) {
+                // It was taken out and put in again meanwhile.
+                self.leave(&gate).await;
+                gate = Arc::clone(&backend.gate);
+                continue;
+            }
             match woken {
                 Woken::Tick => self.look(&backend).await,
                 Woken::Gate => {}
@@ -146,6 +155,15 @@ impl Keeper {
             }
             self.start_due(&backend);
         }
+    }
+
+    /// The upstream is configured no more: whoever still waits for it is let go.
+    async fn leave(&mut self, gate: &Arc<Gate>) {
+        if let Some(Loading { model, .. }) = self.loading.take() {
+            gate.loaded(&model, Err("the upstream was taken out of the configuration".into()));
+        }
+        gate.know(None);
+        self.release_container().await;
     }
 
     /// The upstream as the configuration in force has it.
@@ -174,10 +192,10 @@ impl Keeper {
         if !backend.is_ollama() {
             return;
         }
-        self.looker.look(&self.shared, &self.pool, backend).await;
+        let up = self.looker.look(&self.shared, &self.pool, backend).await;
         self.mind_loaded(backend).await;
         if self.loading.is_none() {
-            self.warm_up(backend);
+            self.warm_up(backend, up);
         }
     }
 
@@ -202,8 +220,10 @@ impl Keeper {
         let Some(Loading { model, asked_by, .. }) = self.loading.take() else { return };
         self.looker.load_ended(&self.shared, backend, &model, &outcome);
         self.warm.ended(&model, outcome.is_ok());
-        let outcome = outcome.map_err(|why| why.to_string());
+        let outcome = outcome.map(drop).map_err(|why| why.to_string());
         backend.gate.loaded(&model, outcome.clone());
+        // What it is, pinned for one, need not wait for the next look: it was just looked at.
+        self.looker.tell(&self.shared, backend);
         if let Some(answer) = asked_by {
             // Whoever asked may have left.
             let _ = answer.send(outcome.map_err(Refusal::Failed));

@@ -43,6 +43,9 @@ fn describe(backend: &Backend, listing: &Listing) -> String {
     };
     let at = config.origin.to_string();
     let at = at.trim_end_matches('/');
+    if listing.problem.is_some() && config.container.is_some() {
+        return format!("{kind} at {at}, in a container that does not run yet");
+    }
     if let Some(problem) = &listing.problem {
         return format!("{kind} at {at} NOT reachable ({problem}); {advice}");
     }

@@ -7,7 +7,7 @@ use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use super::keeper::{self, Command, Commands, Refusal};
+use super::keeper::{Command, Commands, Refusal};
 use crate::admin::models::Action;
 use crate::admin::state::{ModelStatus, QueueStatus, UpstreamStatus};
 use crate::admin::{Readiness, Source};
@@ -62,9 +62,8 @@ impl Status {
             let known = backend.catalogue.known();
             let up = known.problem.is_none() && known.models.is_some();
             of(names::UP).set(f64::from(u8::from(up)));
-            if let Some(headroom) = backend.headroom(&self.shared.gpus) {
-                of(names::HEADROOM).set(headroom as f64);
-            }
+            let headroom = backend.headroom(&self.shared.gpus);
+            of(names::HEADROOM).set(headroom.map_or(f64::NAN, |bytes| bytes as f64));
             if let Some(container) = &backend.container {
                 of(names::CONTAINER_UP)
                     .set(f64::from(u8::from(container.state() == container::State::Running)));
@@ -96,17 +95,20 @@ impl Status {
     }
 }
 
-/// What is loaded, and how much of it on GPUs; what was loaded before is shown as zero.
+/// What is loaded, and how much of it on GPUs; zero for what is not, nothing for what is not known.
 fn take_model_gauges(backend: &Backend) {
-    let Some(seen) = backend.residency.seen() else { return };
-    let names = backend.figures.load();
-    let all = names.iter().map(|(name, _)| name.as_str()).take(MAX_MODELS);
-    for model in all {
+    let seen = backend.residency.seen();
+    let figures = backend.figures.load();
+    let mut all: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
+    all.sort_unstable();
+    for model in all.into_iter().take(MAX_MODELS) {
         let of = |name| gauge!(name, "upstream" => backend.name().to_owned(), "model" => model.to_owned());
-        let loaded = seen.models.iter().find(|one| *one.name == *model);
-        of(names::RESIDENT_BYTES).set(loaded.map_or(0.0, |one| one.size_vram as f64));
-        let ratio = |one: &Loaded| one.size_vram as f64 / one.size.max(1) as f64;
-        of(names::RESIDENT_RATIO).set(loaded.map_or(0.0, ratio));
+        let loaded = seen.as_ref().map(|seen| seen.models.iter().find(|one| *one.name == *model));
+        let share = |one: &Loaded| one.size_vram as f64 / one.size.max(1) as f64;
+        let bytes = loaded.map(|one| one.map_or(0.0, |one| one.size_vram as f64));
+        of(names::RESIDENT_BYTES).set(bytes.unwrap_or(f64::NAN));
+        let ratio = loaded.map(|one| one.map_or(0.0, share));
+        of(names::RESIDENT_RATIO).set(ratio.unwrap_or(f64::NAN));
     }
 }
 
@@ -146,8 +148,7 @@ impl Source for Status {
 
     fn models(&self) -> Vec<ModelStatus> {
         let snapshot = self.shared.snapshot.load();
-        let of = |backend: &Arc<Backend>| models(&self.shared, backend);
-        snapshot.backends.iter().flat_map(of).collect()
+        snapshot.backends.iter().flat_map(|one| models(one)).collect()
     }
 
     fn queues(&self) -> Vec<QueueStatus> {
@@ -247,7 +248,7 @@ fn upstream(shared: &Shared, backend: &Backend) -> UpstreamStatus {
     }
 }
 
-fn models(shared: &Shared, backend: &Backend) -> Vec<ModelStatus> {
+fn models(backend: &Backend) -> Vec<ModelStatus> {
     let seen = backend.residency.seen();
     let loaded = |name: &str| seen.as_ref()?.models.iter().find(|one| &*one.name == name);
     let figures = backend.figures.load();
@@ -261,8 +262,8 @@ fn models(shared: &Shared, backend: &Backend) -> Vec<ModelStatus> {
                 model: name.clone(),
                 digest: figure.digest.clone(),
                 resident: loaded.is_some(),
-                partial: loaded.is_some_and(Loaded::is_partial),
-                pinned: keeper::is_pinned(shared, backend, name),
+                partial: loaded.is_some_and(|one| one.partial),
+                pinned: backend.is_pinned(name),
                 size: loaded.map(|one| one.size),
                 size_vram: loaded.map(|one| one.size_vram),
                 context: loaded.and_then(|one| one.context),

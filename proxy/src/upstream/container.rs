@@ -248,6 +248,26 @@ impl Container {
         Some((up, done))
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Stops it, if it runs and a gateway made it: the configuration does not name it any more.
+    /// Gives whether it did.
+    ///
+    /// # Errors
+    /// When the engine does not stop it.
+    pub async fn retire(&self) -> Result<bool, StartError> {
+        let Some(up) = self.inner.lock().up.clone().filter(|up| up.ours) else { return Ok(false) };
+        Engine::connect(&self.socket).await?.stop(&up.id).await?;
+        let mut inner = self.inner.lock();
+        inner.up = None;
+        inner.state = State::Stopped;
+        Ok(true)
+    }
+
     /// What is known of it, without asking.
     #[must_use]
     pub fn state(&self) -> State {
@@ -264,9 +284,10 @@ impl Container {
             }
             Ok::<_, StartError>(found)
         };
+        let began = Instant::now();
         let found = look.await;
         let mut inner = self.inner.lock();
-        if inner.job().is_some() {
+        if inner.job().is_some() || inner.looked.is_some_and(|at| at >= began) {
             // Whoever starts it knows better.
             return inner.state.clone();
         }

@@ -14,7 +14,7 @@ use super::ask::Unanswered;
 use super::catalogue::get_json;
 use super::origin::Origin;
 use super::pool::Pool;
-use crate::ollama::{self, LoadedModels, same_model};
+use crate::ollama::{self, LoadedModels, plain, same_model};
 
 /// Models whose speed is remembered.
 const MAX_SPEEDS: usize = 256;
@@ -53,6 +53,8 @@ pub struct Loaded {
     pub size: u64,
     /// Bytes of these that are on GPUs.
     pub size_vram: u64,
+    /// Whether part of it runs on the CPU that was to run on a GPU.
+    pub partial: bool,
     /// Tokens of context it was loaded with.
     pub context: Option<u64>,
     /// Time until it is unloaded unless it is used; none when it is kept for good, or that is not
@@ -60,14 +62,6 @@ pub struct Loaded {
     pub expires_in: Option<Duration>,
     /// When it was first seen, without a break since.
     pub since: Instant,
-}
-
-impl Loaded {
-    /// Whether part of it runs on the CPU.
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
-        self.size_vram < self.size
-    }
 }
 
 /// What is known of one model's place in memory.
@@ -82,17 +76,23 @@ pub struct Resident {
 }
 
 impl Residency {
-    /// Asks the Ollama at `origin`. One that cannot be asked has unknown models.
+    /// Asks the Ollama at `origin`. One that cannot be asked has unknown models. Where it has no GPU
+    /// (`on_cpu`), a model that is all on the CPU is where it belongs.
     ///
     /// # Errors
     /// Why it cannot be asked.
-    pub async fn refresh(&self, origin: &Origin, pool: &Arc<Pool>) -> Result<(), Unanswered> {
+    pub async fn refresh(
+        &self,
+        origin: &Origin,
+        pool: &Arc<Pool>,
+        on_cpu: bool,
+    ) -> Result<(), Unanswered> {
         let asked = Instant::now();
         let answer = get_json::<LoadedModels>(origin, pool, "/api/ps").await;
         let before = self.seen.load();
         let seen = answer.as_ref().ok().map(|answer| {
             let models = answer.models.iter().flatten();
-            let models = models.map(|one| loaded(one, before.as_deref(), asked)).collect();
+            let models = models.map(|one| loaded(one, before.as_deref(), asked, on_cpu)).collect();
             Arc::new(Seen { models, asked })
         });
         // One poll that fails does not unload what was loaded.
@@ -101,6 +101,11 @@ impl Residency {
             self.seen.store(seen);
         }
         answer.map(drop)
+    }
+
+    /// Nothing is known any more: the upstream was stopped.
+    pub fn forget(&self) {
+        self.seen.store(None);
     }
 
     /// What was last seen.
@@ -118,7 +123,7 @@ impl Residency {
             None => Resident { resident: Some(false), ..Resident::default() },
             Some(one) => Resident {
                 resident: Some(true),
-                partial: Some(one.is_partial()),
+                partial: Some(one.partial),
                 context_length: one.context,
             },
         }
@@ -131,7 +136,7 @@ impl Residency {
     }
 }
 
-fn loaded(one: &ollama::Loaded, before: Option<&Seen>, now: Instant) -> Loaded {
+fn loaded(one: &ollama::Loaded, before: Option<&Seen>, now: Instant, on_cpu: bool) -> Loaded {
     let same = |known: &&Loaded| *known.name == *one.name && known.digest == one.digest;
     let known = before.and_then(|seen| seen.models.iter().find(same));
     let expires_in = DateTime::parse_from_rfc3339(&one.expires_at)
@@ -143,6 +148,7 @@ fn loaded(one: &ollama::Loaded, before: Option<&Seen>, now: Instant) -> Loaded {
         digest: one.digest.clone(),
         size: one.size,
         size_vram: one.size_vram,
+        partial: one.size_vram < one.size && (one.size_vram > 0 || !on_cpu),
         context: one.context_length,
         expires_in,
         since: known.map_or(now, |known| known.since),
@@ -188,6 +194,7 @@ impl Speeds {
             recent.push_back(measured.clone());
         }
         let Measured { model, speed, .. } = measured;
+        let model = if plain(&model) == &*model { model } else { Arc::from(plain(&model)) };
         let mut known = self.known.lock();
         if let Some(mean) = known.get_mut(&model) {
             blend(&mut mean.decode, speed.decode);
@@ -208,7 +215,7 @@ impl Speeds {
     /// The means for `model`.
     #[must_use]
     pub fn of(&self, model: &str) -> Speed {
-        self.known.lock().get(model).copied().unwrap_or_default()
+        self.known.lock().get(plain(model)).copied().unwrap_or_default()
     }
 }
 

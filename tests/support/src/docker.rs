@@ -21,14 +21,15 @@ impl Engine {
     /// Starts one; skips where none can start, but not where `DOCKER_TESTS` says that one must.
     #[must_use]
     pub fn start() -> Option<Self> {
-        match Self::try_start() {
-            Ok(engine) => Some(engine),
-            Err(why) => {
-                assert!(std::env::var_os("DOCKER_TESTS").is_none(), "no Docker Engine: {why}");
-                eprintln!("skipped: no Docker Engine: {why}");
-                None
-            }
-        }
+        or_skip(Self::try_start())
+    }
+
+    /// Starts one that has the simulator as `image`; skips as [`Engine::start`] does.
+    #[must_use]
+    pub fn with_simulator(image: &str) -> Option<Self> {
+        let engine = Self::start()?;
+        engine.build(image, or_skip(simulator())?);
+        Some(engine)
     }
 
     fn try_start() -> Result<Self, String> {
@@ -153,6 +154,17 @@ impl Drop for Engine {
     }
 }
 
+fn or_skip<T>(found: Result<T, String>) -> Option<T> {
+    match found {
+        Ok(found) => Some(found),
+        Err(why) => {
+            assert!(std::env::var_os("DOCKER_TESTS").is_none(), "no Docker Engine: {why}");
+            eprintln!("skipped: no Docker Engine: {why}");
+            None
+        }
+    }
+}
+
 const SOCKET: &str = "docker.sock";
 const CONTAINERD_PID: &str = "exec/containerd/containerd.pid";
 
@@ -188,29 +200,34 @@ fn entry(name: &str, content: &[u8]) -> Vec<u8> {
 /// The simulator as a static program, which runs in an image that has nothing else; built when
 /// first asked for.
 ///
+/// # Errors
+/// Why it cannot be built: some systems have the static C library in a package of its own.
+///
 /// # Panics
-/// When it cannot be built.
-#[must_use]
-pub fn simulator() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
+/// When cargo does not run at all.
+pub fn simulator() -> Result<&'static Path, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(ROOT).canonicalize().expect("root");
-        let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(TARGET);
+        let target = root.join(TARGET);
         // With a target named, the flags are not for build scripts and macros.
-        let triple = "x86_64-unknown-linux-gnu";
+        let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--locked", "--package", "sluicegate-simulator"])
-            .args(["--target", triple, "--target-dir"])
+            .args(["--target", &triple, "--target-dir"])
             .arg(&target)
             .current_dir(root)
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .status()
             .expect("cargo runs");
-        assert!(status.success(), "the static simulator could not be built");
-        target.join(triple).join("debug/sluicegate-simulator")
-    })
+        if !status.success() {
+            return Err("the simulator cannot be built as a static program".to_owned());
+        }
+        Ok(target.join(triple).join("debug/sluicegate-simulator"))
+    });
+    built.as_deref().map_err(Clone::clone)
 }
 
 const ROOT: &str = "../..";
-const TARGET: &str = "../../target/static";
+const TARGET: &str = "target/static";

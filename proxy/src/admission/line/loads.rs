@@ -83,7 +83,7 @@ impl Line {
     }
 
     /// Begins a load that no request waits for: a person's wish, or a warm-up. `min_residency` does
-    /// not stand in its way, everything else does. `Run`: it is there already; `Wait`: another one
+    /// not stand in its way, everything else does, pinned models too. `Run`: it is there already; `Wait`: another one
     /// loads, or the room is promised to a model that starves.
     pub fn begin_load(
         &mut self,
@@ -111,6 +111,9 @@ impl Line {
             (Presence::Absent, other) => return Err(other),
             (_, Decision::Wait) => return Err(Decision::Run),
             (_, other) => return Err(other),
+        }
+        if need > self.capacity && self.pinned_in_the_way(need) {
+            return Err(Decision::NoRoom);
         }
         let evict = self.evictions(need, now, Duration::ZERO, Idle::Now);
         evict.map_or(Err(Decision::NoRoom), |evict| Ok(self.begin(model, need, evict, now)))
@@ -279,6 +282,13 @@ impl Line {
             memory.residents.iter().map(|one| self.candidate(one, now, idle)).collect();
         let chosen = plan(memory.free, need.min(self.capacity), &candidates, min_residency)?;
         Some(chosen.into_iter().map(|index| Arc::clone(&memory.residents[index].model)).collect())
+    }
+
+    /// Whether a model of `need` bytes would fit but for pinned ones.
+    fn pinned_in_the_way(&self, need: u64) -> bool {
+        let Some(memory) = &self.memory else { return false };
+        let pinned = memory.residents.iter().filter(|one| one.pinned).map(|one| one.vram);
+        need <= self.capacity.saturating_add(pinned.sum())
     }
 
     fn candidate(&self, resident: &Resident, now: Instant, idle: Idle) -> Candidate {

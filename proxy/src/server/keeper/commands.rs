@@ -5,18 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Keeper;
+use super::warm::{STAY_TIMEOUT, keep_alive, loaded_options};
 use crate::admission::Decision;
+use crate::ollama::plain;
 use crate::pipeline::backend::Backend;
-use crate::upstream::loads;
+use crate::upstream::loads::{self, How, KeepAlive};
 
 /// Commands that wait for one upstream.
 const WAITING: usize = 16;
 /// Longest time for one: a large model loads from a slow disk.
 const DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long a model stays that is pinned no more: as long as Ollama keeps others by default.
+const AS_OTHERS: Duration = Duration::from_secs(300);
 
 /// Who asked is told here how it went.
 pub(super) type Answer = oneshot::Sender<Result<(), Refusal>>;
@@ -68,7 +74,10 @@ impl Commands {
     pub(crate) async fn give(&self, upstream: &str, command: Command) -> Result<(), Refusal> {
         let keeper = self.keepers.lock().get(upstream).cloned().ok_or(Refusal::NoUpstream)?;
         let (answer, told) = oneshot::channel();
-        keeper.try_send((command, answer)).map_err(|_| Refusal::Busy("too many commands wait"))?;
+        keeper.try_send((command, answer)).map_err(|cause| match cause {
+            TrySendError::Full(_) => Refusal::Busy("too many commands wait"),
+            TrySendError::Closed(_) => Refusal::NoUpstream,
+        })?;
         match timeout(DEADLINE, told).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Refusal::NoUpstream),
@@ -79,32 +88,71 @@ impl Commands {
 
 impl Keeper {
     pub(super) async fn obey(&mut self, backend: &Arc<Backend>, command: Command, answer: Answer) {
+        let (Command::Load(model)
+        | Command::Unload(model)
+        | Command::Pin(model)
+        | Command::Unpin(model)) = &command;
         if !backend.is_ollama() {
             return tell(answer, Err(Refusal::NoUpstream));
         }
+        let model: Arc<str> = Arc::from(plain(model));
+        let is_pinned = self.shared.learned.pins(&self.name).iter().any(|pin| **pin == *model);
+        if backend.figures.load().of(&model).is_none() && !is_pinned {
+            return tell(answer, Err(Refusal::NoModel));
+        }
         match command {
-            Command::Load(model) => self.load_now(backend, &model, answer),
-            Command::Unload(model) => {
-                let done = loads::unload(&backend.origin, &self.pool, &model).await;
-                self.shared.events.note(&self.name, Some(&model), "unloaded on request".into());
-                tell(answer, done.map_err(|cause| Refusal::Failed(cause.to_string())));
+            Command::Load(_) => self.load_now(backend, &model, answer),
+            Command::Unload(_) => {
+                let done = self.unload(backend, &model).await;
+                tell(answer, done);
             }
-            Command::Pin(model) => {
-                if backend.figures.load().of(&model).is_none() {
-                    return tell(answer, Err(Refusal::NoModel));
-                }
-                if let Err(why) = self.shared.learned.pin(&self.name, &model, true) {
-                    return tell(answer, Err(Refusal::Failed(why.to_string())));
-                }
-                self.shared.events.note(&self.name, Some(&model), "pinned on request".into());
-                self.load_now(backend, &model, answer);
-            }
-            Command::Unpin(model) => {
-                let done = self.shared.learned.pin(&self.name, &model, false);
-                self.shared.events.note(&self.name, Some(&model), "pinned no more".into());
-                tell(answer, done.map_err(|why| Refusal::Failed(why.to_string())));
+            Command::Pin(_) => match self.pin(backend, &model, true) {
+                Ok(()) => self.load_now(backend, &model, answer),
+                refused => tell(answer, refused),
+            },
+            Command::Unpin(_) => {
+                let done = self.unpin(backend, &model).await;
+                tell(answer, done);
             }
         }
+    }
+
+    async fn unload(&self, backend: &Backend, model: &str) -> Result<(), Refusal> {
+        if backend.is_pinned(model) {
+            return Err(Refusal::Busy("it is pinned, and would be loaded again"));
+        }
+        loads::unload(&backend.origin, &self.pool, model)
+            .await
+            .map_err(|cause| Refusal::Failed(cause.to_string()))?;
+        self.shared.events.note(&self.name, Some(model), "unloaded on request".into());
+        Ok(())
+    }
+
+    fn pin(&mut self, backend: &Backend, model: &str, pinned: bool) -> Result<(), Refusal> {
+        let learned = &self.shared.learned;
+        learned.pin(&self.name, model, pinned).map_err(|why| Refusal::Failed(why.to_string()))?;
+        backend.pins.store(Arc::new(learned.pins(&self.name)));
+        self.looker.tell(&self.shared, backend);
+        let what = if pinned { "pinned on request" } else { "pinned no more" };
+        self.shared.events.note(&self.name, Some(model), what.into());
+        Ok(())
+    }
+
+    async fn unpin(&mut self, backend: &Backend, model: &str) -> Result<(), Refusal> {
+        if backend.keep(model).is_some_and(|keep| keep.pin) {
+            return Err(Refusal::Busy("the configuration pins it"));
+        }
+        self.pin(backend, model, false)?;
+        if backend.residency.of(model).resident == Some(true) {
+            // Ollama was told to keep it for ever.
+            let options = loaded_options(backend, model);
+            let keep_alive = keep_alive(backend, model).unwrap_or(KeepAlive::For(AS_OTHERS));
+            let how = How { model, keep_alive: Some(keep_alive), options: &options };
+            loads::load(&backend.origin, &self.pool, how, STAY_TIMEOUT)
+                .await
+                .map_err(|cause| Refusal::Failed(cause.to_string()))?;
+        }
+        Ok(())
     }
 
     fn load_now(&mut self, backend: &Arc<Backend>, model: &Arc<str>, answer: Answer) {
@@ -112,15 +160,15 @@ impl Keeper {
             return tell(answer, Ok(()));
         }
         let figures = backend.figures.load();
-        let Some(figure) = figures.of(model) else { return tell(answer, Err(Refusal::NoModel)) };
-        let need = figure.need.unwrap_or(0);
+        let need = figures.of(model).and_then(|figure| figure.need).unwrap_or(0);
         match backend.gate.begin_load(Arc::clone(model), need) {
             Ok(load) => self.start(backend, load, Some(answer)),
-            Err(Decision::Wait | Decision::Run) => {
+            Err(Decision::Run) => tell(answer, Ok(())),
+            Err(Decision::Wait) => {
                 tell(answer, Err(Refusal::Busy("another model is being loaded there; try again")));
             }
             Err(_) => {
-                tell(answer, Err(Refusal::Busy("it does not fit beside what is in use or pinned")))
+                tell(answer, Err(Refusal::Busy("it does not fit beside what is in use or pinned")));
             }
         }
     }

@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::{look, warm};
+use super::warm;
 use crate::admission::Load;
 use crate::config::models::NumCtx;
 use crate::gpu::Gpu;
 use crate::pipeline::backend::Backend;
+use crate::pipeline::container;
 use crate::pipeline::state::Shared;
 use crate::telemetry::names;
 use crate::upstream::Pool;
@@ -27,8 +28,8 @@ const FREE_WITHIN: Duration = Duration::from_secs(5);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How a load ended.
-pub(super) type Outcome = Result<(), Unloaded>;
+/// How a load ended: how long it took, else why there is none.
+pub(super) type Outcome = Result<Duration, Unloaded>;
 
 /// Why a model is not loaded.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -60,6 +61,10 @@ struct Run {
 
 impl Run {
     async fn run(&self, load: &Load) -> Outcome {
+        // A container may have been stopped meanwhile.
+        container::start(&self.shared, &self.pool, &self.backend)
+            .await
+            .map_err(|cause| Unloaded::Blocked(cause.to_string()))?;
         for model in &load.evict {
             if let Err(blocked) = self.evict(model, &load.model).await {
                 self.note_failure(load, &blocked);
@@ -69,7 +74,6 @@ impl Run {
         if !load.evict.is_empty() {
             self.await_memory(load.need).await;
         }
-        let before = self.memory_used();
         let started = Instant::now();
         let loaded = self.load(&load.model).await;
         let took = started.elapsed();
@@ -81,16 +85,13 @@ impl Run {
             return Err(why);
         }
         histogram!(names::LOAD_SECONDS, "upstream" => upstream()).record(took);
-        let delta =
-            self.memory_used().zip(before).map(|(after, before)| after.saturating_sub(before));
-        look::learn_load(&self.shared, &self.backend, &load.model, took, delta);
         let part = match self.backend.residency.of(&load.model).partial {
             Some(true) => ", partly on the CPU",
             Some(false) | None => "",
         };
         let what = format!("loaded in {:.1} s{part}", took.as_secs_f64());
         self.shared.events.note(self.backend.name(), Some(&load.model), what);
-        Ok(())
+        Ok(took)
     }
 
     fn note_failure(&self, load: &Load, why: &Unloaded) {
@@ -98,7 +99,7 @@ impl Run {
         self.shared.events.note(self.backend.name(), Some(&load.model), what);
     }
 
-    async fn evict(&self, model: &str, for_model: &str) -> Outcome {
+    async fn evict(&self, model: &str, for_model: &str) -> Result<(), Unloaded> {
         let backend = &self.backend;
         let failed = |why: String| {
             let in_the_way = "which is in its way, could not be evicted";
@@ -110,7 +111,7 @@ impl Run {
         let deadline = Instant::now() + EVICTED_WITHIN;
         loop {
             // What cannot be asked is still there as far as anybody knows.
-            let asked = backend.residency.refresh(&backend.origin, &self.pool).await;
+            let asked = backend.refresh_residency(&self.shared.gpus, &self.pool).await;
             if asked.is_ok() && backend.residency.of(model).resident == Some(false) {
                 break;
             }
@@ -126,52 +127,44 @@ impl Run {
 
     /// Waits until the GPUs show the memory as free. It goes on without: Ollama looks for itself.
     async fn await_memory(&self, need: u64) {
-        let deadline = Instant::now() + FREE_WITHIN;
-        while Instant::now() < deadline {
-            let Some(gpus) = self.backend.gpus(&self.shared.gpus) else { return };
-            if gpus.iter().map(Gpu::memory_free).sum::<u64>() >= need {
+        let evicted = Instant::now();
+        while evicted.elapsed() < FREE_WITHIN {
+            let Some((gpus, taken)) = self.backend.gpus_read(&self.shared.gpus) else { return };
+            let free: u64 = gpus.iter().map(Gpu::memory_free).sum();
+            let total: u64 = gpus.iter().map(|gpu| gpu.memory_total).sum();
+            if taken > evicted && (free >= need || need > total) {
                 return;
             }
             sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn load(&self, model: &str) -> Outcome {
+    async fn load(&self, model: &str) -> Result<(), Unloaded> {
         let backend = &self.backend;
         let options = runner_options(backend, model);
-        let keep_alive = warm::keep_alive(&self.shared, backend, model);
+        let keep_alive = warm::keep_alive(backend, model);
         let how = How { model, keep_alive, options: &options };
         let wait = backend.origin.config.timeouts.first_byte.0;
-        loads::load(&backend.origin, &self.pool, how, wait)
-            .await
-            .map_err(|cause| match cause {
-                Unanswered::Status(StatusCode::SERVICE_UNAVAILABLE, why) => Unloaded::Blocked(why),
-                other => Unloaded::Failed(other.to_string()),
-            })?;
+        loads::load(&backend.origin, &self.pool, how, wait).await.map_err(|cause| match cause {
+            Unanswered::Status(StatusCode::SERVICE_UNAVAILABLE, why) => Unloaded::Blocked(why),
+            other => Unloaded::Failed(other.to_string()),
+        })?;
         let failed = |why: &str| Err(Unloaded::Failed(why.to_owned()));
-        let asked = backend.residency.refresh(&backend.origin, &self.pool).await;
+        let asked = backend.refresh_residency(&self.shared.gpus, &self.pool).await;
         match asked.map(|()| backend.residency.of(model).resident) {
             Ok(Some(true)) => Ok(()),
             Ok(Some(false) | None) => failed("Ollama said it was loaded, and does not list it"),
             Err(cause) => failed(&format!("it cannot be seen whether it is loaded: {cause}")),
         }
     }
-
-    fn memory_used(&self) -> Option<u64> {
-        let gpus = self.backend.gpus(&self.shared.gpus)?;
-        Some(gpus.iter().map(|gpu| gpu.memory_used).sum())
-    }
 }
 
 /// What requests for `model` run with: loaded otherwise, the first of them would load it anew.
 pub(super) fn runner_options(backend: &Backend, model: &str) -> Map<String, Value> {
-    let Some(wanted) = backend.runner(model).map(|runner| &runner.options) else {
-        return Map::new();
-    };
-    let mut options: Map<String, Value> =
-        wanted.runner.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    if let Some(NumCtx::Tokens(tokens)) = wanted.num_ctx {
-        options.insert("num_ctx".into(), tokens.into());
-    }
-    options
+    let Some(runner) = backend.runner(model) else { return Map::new() };
+    runner.options(match runner.num_ctx {
+        Some(NumCtx::Tokens(tokens)) => Some(tokens),
+        Some(NumCtx::Auto(_)) => backend.context(model),
+        None => None,
+    })
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::ledger::{Ledger, Shown};
 use super::load::{Outcome, Unloaded};
-use super::{remote, warm};
+use super::remote;
 use crate::admission::{Memory, Resident};
 use crate::breaker::Reason;
 use crate::breaker::conditions::{Conditions, Limits, Reading, Trip};
@@ -30,6 +31,8 @@ const TAGS_EVERY: Duration = Duration::from_secs(10);
 const DECODE_COLLAPSE: f64 = 0.25;
 /// Looks in a row without an answer, of two seconds each, until an upstream is taken to hang.
 const HANGS_AFTER: u32 = 2;
+/// Loads that are remembered until the GPUs show what they took.
+const MAX_UNSEEN: usize = 16;
 /// Loads that fail one after another before the upstream is left alone.
 const FAILED_LOADS: u32 = 2;
 
@@ -40,33 +43,57 @@ pub(super) struct Looker {
     warned: Option<&'static str>,
     /// Looks in a row that got no answer in time.
     silent: u32,
+    /// The GPUs of another machine could not be read when last tried.
+    remote_lost: bool,
+    ledger: Ledger,
+    /// Models that were loaded and how long that took; what they take is not seen yet.
+    loaded: Vec<(Arc<str>, Duration)>,
 }
 
 impl Looker {
-    /// Looks once.
+    /// Looks once; gives whether the upstream answered.
     pub(super) async fn look(
         &mut self,
         shared: &Arc<Shared>,
         pool: &Arc<Pool>,
         backend: &Arc<Backend>,
-    ) {
+    ) -> bool {
         let origin = &backend.origin;
-        let asked = backend.residency.refresh(origin, pool).await;
-        if asked.is_ok() {
+        let asked = backend.refresh_residency(&shared.gpus, pool).await;
+        let asked_well = asked.is_ok();
+        if asked_well {
             backend.digests.fresh(origin, pool, TAGS_EVERY).await;
         }
         self.note_hang(shared, backend, asked.err().as_ref());
-        remote::refresh(backend, pool).await;
-        let gpus = backend.gpus(&shared.gpus);
+        self.note_remote(backend, remote::refresh(backend, pool).await.err());
+        backend.pins.store(Arc::new(shared.learned.pins(backend.name())));
+        backend.forget_contexts();
+        self.tell(shared, backend);
+        asked_well
+    }
+
+    /// Has admission and the breaker know what was seen, and learns from it.
+    pub(super) fn tell(&mut self, shared: &Shared, backend: &Backend) {
         let seen = backend.residency.seen();
         if let Some(seen) = seen.as_deref() {
             learn(shared, backend, seen);
         }
-        let memory =
-            seen.as_deref().map(|seen| Self::memory(shared, backend, seen, gpus.as_deref()));
+        let (gpus, shown) = shown(shared, backend);
+        let loading = backend.gate.is_loading();
+        if seen.is_some() {
+            self.ledger.enter(models_on(shared, backend), loading, Instant::now());
+            if self.learn_loads(shared, backend, shown.as_ref()) {
+                // What they are expected to take is known better now.
+                self.ledger.enter(models_on(shared, backend), loading, Instant::now());
+            }
+        }
+        if let Some(shown) = &shown {
+            self.ledger.settle(shown);
+        }
+        let memory = seen.as_deref().map(|seen| self.memory(shared, backend, seen, shown.as_ref()));
         backend.figures.store(Arc::new(figures(shared, backend, memory.as_ref())));
         backend.gate.know(memory.map(|known| known.memory));
-        let reading = gpus.as_deref().map(|gpus| reading(shared, backend, gpus));
+        let reading = shown.map(|shown| self.reading(&gpus, &shown));
         self.judge(shared, backend, reading.as_ref());
     }
 
@@ -87,19 +114,65 @@ impl Looker {
         }
     }
 
+    /// Tells once that the GPUs of another machine cannot be read, and why.
+    fn note_remote(&mut self, backend: &Backend, failure: Option<String>) {
+        if let Some(why) = failure.as_ref().filter(|_| !self.remote_lost) {
+            tracing::warn!(upstream = backend.name(), why, "the GPUs behind it cannot be read");
+        }
+        self.remote_lost = failure.is_some();
+    }
+
     /// What admission may go by.
-    fn memory(shared: &Shared, backend: &Backend, seen: &Seen, gpus: Option<&[Gpu]>) -> Known {
+    fn memory(
+        &self,
+        shared: &Shared,
+        backend: &Backend,
+        seen: &Seen,
+        shown: Option<&Shown>,
+    ) -> Known {
         let reserve = shared.snapshot.load().config.admission.vram.reserve.0;
-        let taken: u64 = seen.models.iter().map(|one| one.size_vram).sum();
+        let residents: Vec<Resident> =
+            seen.models.iter().map(|one| resident(shared, backend, one)).collect();
+        let taken: u64 = residents.iter().map(|one| one.vram).sum();
         let declared = backend.origin.config.vram.map(|vram| vram.saturating_sub(taken));
-        let measured = gpus.map(|gpus| gpus.iter().map(Gpu::memory_free).sum());
-        let free: Option<u64> = declared.or(measured);
-        let free = free.map(|free: u64| free.saturating_sub(reserve));
-        let residents = seen.models.iter().map(|one| resident(shared, backend, one)).collect();
+        let measured = shown.and_then(|shown| self.ledger.free(shown));
+        let free = declared.into_iter().chain(measured).min();
+        let free = free.map(|free| free.saturating_sub(reserve));
+        let movable: u64 = residents.iter().filter(|one| !one.pinned).map(|one| one.vram).sum();
         let memory = Memory { free: free.unwrap_or(0), residents };
-        let pinned = |one: &&Resident| !one.pinned;
-        let movable: u64 = memory.residents.iter().filter(pinned).map(|one| one.vram).sum();
         Known { capacity: free.map(|free| free.saturating_add(movable)), memory }
+    }
+
+    /// The GPUs as the breaker sees them.
+    fn reading(&self, gpus: &[Gpu], shown: &Shown) -> Reading {
+        let hottest = gpus.iter().filter_map(|gpu| gpu.temperature).max_by(f64::total_cmp);
+        let explained = self.ledger.foreign().map(|foreign| shown.used.saturating_sub(foreign));
+        Reading { used: shown.used, total: shown.total, explained, temperature: hottest }
+    }
+
+    /// Learns from loads once the GPUs show what they took; gives whether it did.
+    fn learn_loads(&mut self, shared: &Shared, backend: &Backend, shown: Option<&Shown>) -> bool {
+        let settled = shown.is_none_or(|shown| self.ledger.is_settled(shown));
+        let Some(seen) = backend.residency.seen().filter(|_| settled && !self.loaded.is_empty())
+        else {
+            return false;
+        };
+        let loaded = std::mem::take(&mut self.loaded);
+        // Of several it cannot be told which took what.
+        let alone = loaded.len() == 1;
+        for (model, took) in loaded {
+            let Some(one) = seen.models.iter().find(|one| same_model(&one.name, &model)) else {
+                continue;
+            };
+            let account = account(backend, &one.name);
+            let delta =
+                shown.filter(|_| alone).and_then(|shown| self.ledger.taken_by(&account, shown));
+            // Far more than it told is what others took meanwhile.
+            let most = one.size_vram.saturating_add(one.size_vram / 8 + (1 << 30));
+            let delta = delta.filter(|delta| *delta <= most);
+            shared.learned.loaded(&key(backend, &one.digest, one.context), &one.name, took, delta);
+        }
+        true
     }
 
     /// Has the breaker know what the GPUs say.
@@ -143,7 +216,7 @@ impl Looker {
         }
     }
 
-    /// Has the breaker know how a load ended.
+    /// Has the breaker know how a load ended, and remembers to learn from it.
     pub(super) fn load_ended(
         &mut self,
         shared: &Shared,
@@ -151,9 +224,14 @@ impl Looker {
         model: &str,
         outcome: &Outcome,
     ) {
+        if let Ok(took) = outcome
+            && self.loaded.len() < MAX_UNSEEN
+        {
+            self.loaded.push((Arc::from(model), *took));
+        }
         let Some(conditions) = &mut self.conditions else { return };
         let ok = match outcome {
-            Ok(()) => true,
+            Ok(_) => true,
             Err(Unloaded::Failed(_)) => false,
             Err(Unloaded::Blocked(_)) => return,
         };
@@ -191,57 +269,64 @@ fn limits(admission: &Admission) -> Limits {
     }
 }
 
-/// The GPUs as the breaker sees them; what the models of all upstreams on them take is explained.
-fn reading(shared: &Shared, backend: &Backend, gpus: &[Gpu]) -> Reading {
+/// The GPUs behind an upstream, and what they show together.
+fn shown(shared: &Shared, backend: &Backend) -> (Vec<Gpu>, Option<Shown>) {
+    let Some((gpus, taken)) = backend.gpus_read(&shared.gpus) else { return (Vec::new(), None) };
+    let sum = |of: fn(&Gpu) -> u64| gpus.iter().map(of).sum();
+    let (used, total) = (sum(|gpu| gpu.memory_used), sum(|gpu| gpu.memory_total));
+    (gpus, Some(Shown { used, total, taken }))
+}
+
+/// The models of all upstreams on the GPUs behind `backend`, and what each is expected to take.
+fn models_on(shared: &Shared, backend: &Backend) -> Vec<(String, u64)> {
     let snapshot = shared.snapshot.load();
-    let on_them =
-        snapshot.backends.iter().filter(|one| one.is_ollama() && one.shares_gpus(backend));
-    let explained = on_them.map(|one| one.residency.vram()).sum();
-    let hottest = gpus.iter().filter_map(|gpu| gpu.temperature).max_by(f64::total_cmp);
-    Reading {
-        used: gpus.iter().map(|gpu| gpu.memory_used).sum(),
-        total: gpus.iter().map(|gpu| gpu.memory_total).sum(),
-        explained,
-        temperature: hottest,
+    let on_them = snapshot.backends.iter().filter(|one| {
+        one.is_ollama() && (one.name() == backend.name() || one.shares_gpus(backend, &shared.gpus))
+    });
+    let mut models = Vec::new();
+    for one in on_them {
+        let Some(seen) = one.residency.seen() else { continue };
+        let of = |loaded: &Loaded| (account(one, &loaded.name), expected(shared, one, loaded));
+        models.extend(seen.models.iter().map(of));
     }
+    models.sort();
+    models
+}
+
+fn account(backend: &Backend, model: &str) -> String {
+    format!("{}/{model}", backend.name())
+}
+
+/// Bytes of VRAM that a loaded model takes: what Ollama tells, or what it was seen to take beside.
+fn expected(shared: &Shared, backend: &Backend, one: &Loaded) -> u64 {
+    let Key { digest, context, parallel } = key(backend, &one.digest, one.context);
+    let learned = shared.learned.footprint(&digest, Some(context), parallel);
+    if one.partial { one.size_vram } else { one.size_vram.max(learned.unwrap_or(0)) }
 }
 
 fn resident(shared: &Shared, backend: &Backend, one: &Loaded) -> Resident {
     Resident {
         model: Arc::clone(&one.name),
-        vram: one.size_vram,
-        partial: one.is_partial(),
+        vram: expected(shared, backend, one),
+        partial: one.partial,
         since: one.since,
-        pinned: warm::is_pinned(shared, backend, &one.name),
-        reload: shared.learned.load_time(&one.digest),
+        pinned: backend.is_pinned(&one.name),
+        reload: shared.learned.load_time(&key(backend, &one.digest, None).digest),
     }
 }
 
-/// Figures of what is learned are kept by what they depend on.
+/// What is learned is kept by what it depends on; what one upstream does on a GPU says nothing of
+/// another on a CPU.
 fn key(backend: &Backend, digest: &str, context: Option<u64>) -> Key {
     let parallel = u32::try_from(backend.origin.config.max_concurrent).unwrap_or(u32::MAX);
-    Key { digest: digest.to_owned(), context: context.unwrap_or(0), parallel }
+    let digest = format!("{}/{digest}", backend.name());
+    Key { digest, context: context.unwrap_or(0), parallel }
 }
 
 fn learn(shared: &Shared, backend: &Backend, seen: &Seen) {
     for one in &seen.models {
         let key = key(backend, &one.digest, one.context);
         shared.learned.resident(&key, &one.name, one.size, one.size_vram);
-    }
-}
-
-/// Takes in how long a model took to load, and what of the memory was gone after it.
-pub(super) fn learn_load(
-    shared: &Shared,
-    backend: &Backend,
-    model: &str,
-    took: Duration,
-    delta: Option<u64>,
-) {
-    let Some(seen) = backend.residency.seen() else { return };
-    if let Some(one) = seen.models.iter().find(|one| &*one.name == model) {
-        let key = key(backend, &one.digest, one.context);
-        shared.learned.loaded(&key, &one.name, took, delta);
     }
 }
 
@@ -260,17 +345,17 @@ fn figure(
     tag: &Tag,
     (name, capacity): (&str, Option<u64>),
 ) -> Figure {
-    let context = backend.runner(name).and_then(|runner| match runner.options.num_ctx {
-        Some(NumCtx::Tokens(tokens)) => Some(tokens),
-        Some(NumCtx::Auto(_)) | None => None,
+    let context = backend.runner(name).and_then(|runner| match runner.num_ctx? {
+        NumCtx::Tokens(tokens) => Some(tokens),
+        NumCtx::Auto(_) => backend.context(name),
     });
-    let Key { parallel, .. } = key(backend, &tag.digest, context);
-    let learned = shared.learned.footprint(&tag.digest, context, parallel);
+    let Key { parallel, digest, .. } = key(backend, &tag.digest, context);
+    let learned = shared.learned.footprint(&digest, context, parallel);
     // An estimate is no evidence: one that is a little too large is tried all the same.
     let estimated = |capacity: u64| learned::estimate(tag.size).min(capacity).max(tag.size);
     let need = capacity
         .filter(|_| !tag.remote)
         .map(|capacity| learned.unwrap_or_else(|| estimated(capacity)));
-    let load = shared.learned.load_time(&tag.digest);
+    let load = shared.learned.load_time(&digest);
     Figure { digest: tag.digest.clone(), need, learned: learned.is_some(), load }
 }

@@ -5,26 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{Local, Timelike};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::Keeper;
 use super::load::runner_options;
-use crate::config::models::Keep;
-use crate::ollama::same_model;
+use crate::breaker::State;
+use crate::ollama::{plain, same_model};
 use crate::pipeline::backend::Backend;
-use crate::pipeline::state::Shared;
 use crate::upstream::loads::{self, How, KeepAlive};
 use crate::upstream::residency::Loaded;
 
 /// After a load that failed, the next try comes after this long, then twice as long, and so on.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
+/// After one that others were in the way of, the next try comes after this long.
+const REFUSED_RETRY: Duration = Duration::from_secs(2);
 /// The longest of these times.
 const LAST_RETRY: Duration = Duration::from_secs(600);
 
 /// A loaded model is told to go or to stay this often at most.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 /// A loaded model is told to stay within this time.
-const STAY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const STAY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What was done to keep models loaded.
 #[derive(Debug, Default)]
@@ -56,6 +58,16 @@ impl Warm {
         self.failed.insert(Arc::clone(model), Failed { next: Instant::now() + wait, wait });
     }
 
+    /// Others were in its way.
+    fn refused(&mut self, model: &Arc<str>) {
+        self.done.retain(|done| done != model);
+        let next = Instant::now() + REFUSED_RETRY;
+        self.failed
+            .entry(Arc::clone(model))
+            .and_modify(|failed| failed.next = next)
+            .or_insert(Failed { next, wait: FIRST_RETRY / 2 });
+    }
+
     /// Whether a loaded model may be told to go or to stay again.
     fn may_tell(&mut self, model: &Arc<str>) -> bool {
         let now = Instant::now();
@@ -81,6 +93,7 @@ impl Warm {
         }
         if !std::mem::replace(&mut self.was_up, true) {
             self.done.clear();
+            self.failed.clear();
         }
         let now = Instant::now();
         for (model, pinned) in wanted {
@@ -101,11 +114,14 @@ impl Warm {
 
 impl Keeper {
     /// Begins to load a model that is to be loaded and is not.
-    pub(super) fn warm_up(&mut self, backend: &Arc<Backend>) {
+    pub(super) fn warm_up(&mut self, backend: &Arc<Backend>, up: bool) {
+        if backend.breaker.state() != State::Closed {
+            return;
+        }
         let seen = backend.residency.seen();
         let loaded = seen.as_ref().map_or(&[][..], |seen| &seen.models);
         let wanted = self.wanted(backend);
-        let Some(model) = self.warm.due(seen.is_some(), &wanted, loaded) else { return };
+        let Some(model) = self.warm.due(up && seen.is_some(), &wanted, loaded) else { return };
         let figures = backend.figures.load();
         let Some(figure) = figures.of(&model) else {
             // It is tried again when it may have been pulled.
@@ -113,7 +129,7 @@ impl Keeper {
         };
         match backend.gate.begin_load(Arc::clone(&model), figure.need.unwrap_or(0)) {
             Ok(load) => self.start(backend, load, None),
-            Err(_) => self.warm.ended(&model, false),
+            Err(_) => self.warm.refused(&model),
         }
     }
 
@@ -124,8 +140,12 @@ impl Keeper {
             (keep.pin || keep.warm) && !keep.off_hours.is_some_and(|hours| hours.cover(minute))
         });
         let mut wanted: Vec<(Arc<str>, bool)> =
-            configured.map(|(name, keep)| (Arc::from(name.as_str()), keep.pin)).collect();
+            configured.map(|(name, keep)| (Arc::from(plain(name)), keep.pin)).collect();
         for model in self.shared.learned.pins(&self.name) {
+            let keep = backend.keep(&model).and_then(|keep| keep.off_hours);
+            if keep.is_some_and(|hours| hours.cover(minute)) {
+                continue;
+            }
             if !wanted.iter().any(|(known, pinned)| *pinned && same_model(known, &model)) {
                 wanted.push((Arc::from(model), true));
             }
@@ -141,11 +161,12 @@ impl Keeper {
             if backend.gate.in_flight_of(&loaded.name) > 0 {
                 continue;
             }
-            let off = keep(backend, &loaded.name)
+            let off = backend
+                .keep(&loaded.name)
                 .and_then(|keep| keep.off_hours)
                 .is_some_and(|hours| hours.cover(minute));
             let leaves = loaded.expires_in.is_some();
-            let stay = leaves && !off && is_pinned(&self.shared, backend, &loaded.name);
+            let stay = leaves && !off && backend.is_pinned(&loaded.name);
             if !(off || stay) || !self.warm.may_tell(&loaded.name) {
                 continue;
             }
@@ -153,7 +174,7 @@ impl Keeper {
                 let done = loads::unload(&backend.origin, &self.pool, &loaded.name).await;
                 (done, "unloaded: these are its off hours")
             } else {
-                let options = runner_options(backend, &loaded.name);
+                let options = loaded_options(backend, &loaded.name);
                 let keep_alive = Some(KeepAlive::Forever);
                 let how = How { model: &loaded.name, keep_alive, options: &options };
                 let done = loads::load(&backend.origin, &self.pool, how, STAY_TIMEOUT).await;
@@ -166,26 +187,22 @@ impl Keeper {
     }
 }
 
-/// What the configuration says of `model`.
-fn keep<'a>(backend: &'a Backend, model: &str) -> Option<&'a Keep> {
-    let all = &backend.origin.config.models;
-    all.iter().find(|(name, _)| same_model(name, model)).map(|(_, keep)| keep)
-}
-
-/// Whether `model` is to stay loaded for good.
-pub(in crate::server) fn is_pinned(shared: &Shared, backend: &Backend, model: &str) -> bool {
-    keep(backend, model).is_some_and(|keep| keep.pin)
-        || shared.learned.pins(backend.name()).iter().any(|pin| same_model(pin, model))
+/// What a loaded model is to be asked for with: another context would have it loaded anew.
+pub(super) fn loaded_options(backend: &Backend, model: &str) -> Map<String, Value> {
+    let mut options = runner_options(backend, model);
+    let loaded = backend.residency.of(model).context_length;
+    if let Some(context) = loaded.filter(|_| !options.contains_key("num_ctx")) {
+        options.insert("num_ctx".into(), context.into());
+    }
+    options
 }
 
 /// How long a model is to stay that the gateway loads; none leaves that to Ollama.
-pub(super) fn keep_alive(shared: &Shared, backend: &Backend, model: &str) -> Option<KeepAlive> {
-    if is_pinned(shared, backend, model) {
+pub(super) fn keep_alive(backend: &Backend, model: &str) -> Option<KeepAlive> {
+    if backend.is_pinned(model) {
         return Some(KeepAlive::Forever);
     }
-    let wanted = backend.runner(model).and_then(|runner| runner.options.keep_alive);
-    let kept = keep(backend, model).and_then(|keep| keep.keep_alive);
-    wanted.or(kept).map(|time| KeepAlive::For(time.0))
+    backend.keep(model)?.keep_alive.map(|time| KeepAlive::For(time.0))
 }
 
 fn minute_of_day() -> u16 {

@@ -1,0 +1,106 @@
+use sluicegate_simulator::Settings;
+use sluicegate_test_support::{Gateway, eventually};
+
+use super::{A, Host, Terms, by, card, chat, model, reason, served, spare};
+
+/// A model larger than the card.
+const G: &str = "giant:1";
+
+fn giant() -> Settings {
+    card(24, &[(A, 10), (G, 30)])
+}
+
+fn terms(policy: &str) -> String {
+    format!("offload: {policy}")
+}
+
+async fn alone(policy: &str) -> (Gateway, Host) {
+    let host = Host::start(giant()).await;
+    let terms = terms(policy);
+    let gateway = Terms { admission: &terms, ..Terms::default() }.alone(&host).await;
+    (gateway, host)
+}
+
+async fn ratio(gateway: &Gateway) -> f64 {
+    gateway.metric("sluicegate_residency_gpu_ratio{upstream=\"host\",model=\"giant:1\"}").await
+}
+
+#[tokio::test]
+async fn a_model_larger_than_the_card_is_used_and_that_is_said() {
+    let (gateway, host) = alone("warn").await;
+    for _ in 0..2 {
+        let answer = chat(&gateway, G).await;
+        assert_eq!((answer.status, by(&answer)), (200, "host"));
+        assert_eq!(answer.header("x-sluicegate-offload"), Some("partial"));
+    }
+    let ratio = ratio(&gateway).await;
+    assert!((0.7..0.9).contains(&ratio), "{ratio}");
+    assert_eq!(model(&gateway, G).await["partial"], true);
+    assert_eq!(host.loads(G), 1);
+    let whole = chat(&gateway, A).await;
+    assert_eq!((whole.status, whole.header("x-sluicegate-offload")), (200, None));
+}
+
+#[tokio::test]
+async fn a_model_larger_than_the_card_is_used_without_a_word_where_that_is_allowed() {
+    let (gateway, _host) = alone("allow").await;
+    let answer = chat(&gateway, G).await;
+    assert_eq!((answer.status, answer.header("x-sluicegate-offload")), (200, None));
+    let ratio = ratio(&gateway).await;
+    assert!((0.7..0.9).contains(&ratio), "{ratio}");
+}
+
+#[tokio::test]
+async fn a_model_larger_than_the_card_goes_elsewhere_where_that_is_wanted() {
+    let settings = giant();
+    let (host, spare) = (Host::start(settings.clone()).await, spare(&settings).await);
+    let policy = terms("fallback");
+    let gateway = Terms { admission: &policy, ..Terms::default() }.with_spare(&host, &spare).await;
+    for _ in 0..2 {
+        let answer = chat(&gateway, G).await;
+        assert_eq!((answer.status, by(&answer)), (200, "spare"));
+        assert!(reason(&answer).contains("host: it runs partly on the CPU"), "{}", reason(&answer));
+        assert_eq!(answer.header("x-sluicegate-offload"), None);
+    }
+    assert_eq!(host.loads(G), 0);
+    assert_eq!(served(&gateway, A).await, "host");
+}
+
+#[tokio::test]
+async fn where_there_is_nowhere_else_it_is_used_all_the_same() {
+    let (gateway, host) = alone("fallback").await;
+    for _ in 0..2 {
+        let answer = chat(&gateway, G).await;
+        assert_eq!((answer.status, by(&answer)), (200, "host"));
+        assert_eq!(answer.header("x-sluicegate-offload"), Some("partial"));
+    }
+    assert_eq!(host.loads(G), 1);
+}
+
+#[tokio::test]
+async fn a_model_larger_than_the_card_is_refused_where_that_is_wanted() {
+    let (gateway, host) = alone("reject").await;
+    let answer = chat(&gateway, G).await;
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("overloaded")));
+    let wait: u64 = answer.header("retry-after").expect("a wait").parse().expect("seconds");
+    assert!(wait >= 1);
+    assert!(answer.text().contains("partly on the CPU"), "{}", answer.text());
+    assert_eq!(host.loads(G), 0);
+    let refused = "sluicegate_admission_refused_total{upstream=\"host\",reason=\"offload\"}";
+    assert_eq!(gateway.metric(refused).await, 1.0);
+    assert_eq!(served(&gateway, A).await, "host");
+}
+
+#[tokio::test]
+async fn a_resident_that_is_partly_on_the_cpu_is_left_out_where_that_is_wanted() {
+    // Somebody loaded it before the gateway came, when others held most of the card.
+    let settings = giant();
+    let (host, spare) = (Host::start(settings.clone()).await, spare(&settings).await);
+    host.simulator.scheduler().set_foreign(20 << 30);
+    host.direct(A).await;
+    host.simulator.scheduler().set_foreign(0);
+    let policy = terms("fallback");
+    let gateway = Terms { admission: &policy, ..Terms::default() }.with_spare(&host, &spare).await;
+    eventually("it is seen", async || model(&gateway, A).await["partial"] == true).await;
+    assert_eq!(served(&gateway, A).await, "spare");
+}
