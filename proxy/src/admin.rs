@@ -1,5 +1,5 @@
 //! The admin listener: metrics, health, what the upstreams are doing, and what the cache holds. It
-//! reads; all that it changes is what the cache holds.
+//! reads; all that it changes is what the cache holds and which models are loaded.
 
 mod cache;
 pub mod models;
@@ -104,7 +104,7 @@ impl Admin {
         if !delete && !matches!(header.method, Method::GET | Method::HEAD) {
             let mut error = Error::new(
                 Kind::MethodNotAllowed,
-                "only the cache's entries can be changed here: DELETE them",
+                "this can only be read; the cache's entries can be deleted",
             );
             error.allow = Some(if of_cache { "GET, HEAD, DELETE" } else { "GET, HEAD" });
             return Err(error);

@@ -70,7 +70,8 @@ impl CallerName {
     /// The caller of a gateway that has no keys.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self(Arc::from("anonymous"))
+        static NAME: OnceLock<Arc<str>> = OnceLock::new();
+        Self(Arc::clone(NAME.get_or_init(|| Arc::from("anonymous"))))
     }
 }
 

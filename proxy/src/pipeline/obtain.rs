@@ -10,7 +10,7 @@ use super::Pipeline;
 use super::attempt::{Begun, Rejection, attempt};
 use super::backend::{Backend, Standing};
 use super::ctx::{Headers, Phase, Progress};
-use super::prepare::{choose_context, prepare};
+use super::prepare::{check, choose_context, prepare};
 use super::state::Snapshot;
 use crate::admission::{Ask, Decision, QueueFull, Slot, TurnedAway};
 use crate::breaker::{Pass, State};
@@ -102,6 +102,10 @@ impl Pipeline {
                     break;
                 }
                 let backend = &snapshot.backends[target.upstream];
+                if let Err(error) = check(backend, request, &target.model) {
+                    search.last = Some(error);
+                    continue;
+                }
                 let Some(pass) = search.pass(backend) else { continue };
                 let entered = backend.gate.try_enter(&search.ask(backend, target));
                 if let Err(decision) = entered {
@@ -196,7 +200,7 @@ impl Pipeline {
         let prepared = match prepare(backend, search.request, search.route, &target.model) {
             Ok(prepared) => prepared,
             Err(error) => {
-                search.hopeless(error);
+                search.last = Some(error);
                 return None;
             }
         };
@@ -335,12 +339,6 @@ impl Search<'_> {
         let message = format!("the upstream `{}` {message}", backend.name());
         let after = backend.gate.retry_after(&target.model);
         self.last = Some(Error::new(Kind::Overloaded, message).retry_after(after));
-    }
-
-    /// The request itself is at fault: no other target would serve it.
-    fn hopeless(&mut self, error: Error) {
-        self.sent = MAX_SENT;
-        self.last = Some(error);
     }
 
     fn not_started(&mut self, backend: &Backend, error: Error) {

@@ -64,6 +64,29 @@ impl Runner {
     }
 }
 
+/// Whether `request` can mean at `backend` what it says, for `model`. To be asked before it waits
+/// there, and before anything is loaded for it.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check(backend: &Backend, request: &Request, model: &str) -> Result<(), Error> {
+    let Some(runner) = backend.runner(model) else { return Ok(()) };
+    match (request.endpoint, runner.num_ctx) {
+        (Endpoint::ChatCompletions, Some(NumCtx::Tokens(context))) => {
+            check_context(&request.body, context, model)
+        }
+        (Endpoint::Completions | Endpoint::Responses | Endpoint::Messages, _) => {
+            let message = format!(
+                "`{model}` is run here with options that `{}` cannot carry, and would be loaded anew \
+                 for this request; use /v1/chat/completions, or a model made with a Modelfile",
+                request.endpoint.path()
+            );
+            Err(Error::new(Kind::InvalidRequest, message).param("model"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes of `request`, on a route with the options `route`, what `backend` is to be sent for `model`.
 ///
 /// # Errors
@@ -88,14 +111,6 @@ pub(super) fn prepare(
             prepared.body = with_options(&prepared.body, runner.options(num_ctx))?;
             Ok(prepared)
         }
-        Endpoint::Completions | Endpoint::Responses | Endpoint::Messages if runner.is_some() => {
-            let message = format!(
-                "`{model}` is run here with options that `{}` cannot carry, and would be loaded anew \
-                 for this request; use /v1/chat/completions, or a model made with a Modelfile",
-                request.endpoint.path()
-            );
-            Err(Error::new(Kind::InvalidRequest, message).param("model"))
-        }
         _ => Ok(untouched(backend, request, model)),
     }
 }
@@ -116,7 +131,6 @@ fn chat(
     model: &str,
 ) -> Result<Prepared, Error> {
     let num_ctx = choose_context(backend, request, model);
-    check_context(&request.body, num_ctx, model)?;
     let keep_alive = if backend.is_pinned(model) {
         // A route does not unpin what the upstream pins.
         Some("-1".to_owned())
@@ -200,11 +214,11 @@ pub(super) fn set_defaults(request: &mut Request, options: &RouteOptions) -> Res
     }
 }
 
-fn check_context(body: &[u8], context: Option<u64>, model: &str) -> Result<(), Error> {
+fn check_context(body: &[u8], context: u64, model: &str) -> Result<(), Error> {
     // A token is a byte at least, so most prompts need not be looked at.
-    let Some(context) = context.filter(|context| body.len() as u64 > *context) else {
+    if body.len() as u64 <= context {
         return Ok(());
-    };
+    }
     let least = context::prompt_tokens_at_least(body);
     if least <= context {
         return Ok(());
