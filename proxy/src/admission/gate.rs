@@ -38,6 +38,9 @@ pub enum TurnedAway {
     /// The load of the model failed, for this reason.
     #[error("the model could not be loaded: {0}")]
     LoadFailed(String),
+    /// It could not be loaded now, for this reason: later it may.
+    #[error("the model could not be loaded: {0}")]
+    Blocked(String),
 }
 
 impl Gate {
@@ -97,14 +100,14 @@ impl Gate {
     }
 
     /// The load has ended. On an error all who wait for the model are turned away with its text.
-    pub fn loaded(self: &Arc<Self>, model: &str, outcome: Result<(), String>) {
+    pub fn loaded(self: &Arc<Self>, model: &str, outcome: Result<(), TurnedAway>) {
         self.change(|state, now| {
             let turned_away = state.line.loaded(model, outcome.is_ok(), now);
             let Err(reason) = outcome else { return };
             for ticket in turned_away {
                 if let Some(call) = state.calls.remove(&ticket.number()) {
                     // Nobody listens: it has just left.
-                    let _ = call.send(Err(TurnedAway::LoadFailed(reason.clone())));
+                    let _ = call.send(Err(reason.clone()));
                 }
             }
         });

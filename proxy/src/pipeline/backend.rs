@@ -54,6 +54,8 @@ pub struct Backend {
     pub figures: Arc<ArcSwap<Figures>>,
     /// The GPUs behind it, where they are another machine's.
     pub remote: Arc<ArcSwapOption<Remote>>,
+    /// The model that makes embeddings for the cache.
+    embedder: Option<String>,
     /// Models that people pinned.
     pub pins: Arc<ArcSwap<Vec<String>>>,
     /// Contexts chosen by need.
@@ -164,6 +166,7 @@ impl Backend {
             speeds: known.map(|known| Arc::clone(&known.speeds)).unwrap_or_default(),
             figures: known.map(|known| Arc::clone(&known.figures)).unwrap_or_default(),
             remote: known.map(|known| Arc::clone(&known.remote)).unwrap_or_default(),
+            embedder: embedder(config, index),
             pins: known.map(|known| Arc::clone(&known.pins)).unwrap_or_default(),
             contexts: known.map(|known| Arc::clone(&known.contexts)).unwrap_or_default(),
             hangs: known.map(|known| Arc::clone(&known.hangs)).unwrap_or_default(),
@@ -254,10 +257,11 @@ impl Backend {
         });
     }
 
-    /// Whether `model` is to stay loaded for good.
+    /// Whether `model` is to stay loaded for good; the cache's embedder is asked with every lookup.
     #[must_use]
     pub fn is_pinned(&self, model: &str) -> bool {
         self.keep(model).is_some_and(|keep| keep.pin)
+            || self.embedder.as_ref().is_some_and(|embedder| same_model(embedder, model))
             || self.pins.load().iter().any(|pin| same_model(pin, model))
     }
 
@@ -354,6 +358,11 @@ impl Backend {
     pub(super) fn is_here(&self) -> bool {
         matches!(self.origin.config.origin.host(), Some("127.0.0.1" | "localhost" | "[::1]"))
     }
+}
+
+fn embedder(config: &Config, index: usize) -> Option<String> {
+    let semantic = config.cache.semantic.as_ref().filter(|one| one.upstream == index)?;
+    Some(semantic.model.clone())
 }
 
 fn teller(

@@ -264,7 +264,7 @@ enum Refused {
     /// The wait was too long.
     TimedOut,
     /// The model could not be loaded.
-    LoadFailed(String),
+    Unloaded(TurnedAway),
     /// The upstream answers nothing any more.
     Hangs,
 }
@@ -303,7 +303,7 @@ impl Search<'_> {
         };
         match called {
             Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(TurnedAway::LoadFailed(why))) => Err(Refused::LoadFailed(why)),
+            Ok(Err(turned_away)) => Err(Refused::Unloaded(turned_away)),
             Err(_) => Err(Refused::TimedOut),
         }
     }
@@ -327,18 +327,23 @@ impl Search<'_> {
     }
 
     fn full(&mut self, backend: &Backend, target: &Target, refused: Refused) {
+        let unloaded = |why: String| format!("could not load `{}`: {why}", target.model);
         let (reason, message) = match refused {
             Refused::QueueFull => ("queue_full", "is busy: its queue is full".to_owned()),
             Refused::TimedOut => ("timed_out", "is busy: no place came free in time".to_owned()),
             Refused::Hangs => ("hangs", "hangs".to_owned()),
-            Refused::LoadFailed(why) => {
-                ("load_failed", format!("could not load `{}`: {why}", target.model))
-            }
+            Refused::Unloaded(TurnedAway::Blocked(why)) => ("load_blocked", unloaded(why)),
+            Refused::Unloaded(TurnedAway::LoadFailed(why)) => ("load_failed", unloaded(why)),
         };
         count_refused(backend, reason);
         let message = format!("the upstream `{}` {message}", backend.name());
-        let after = backend.gate.retry_after(&target.model);
-        self.last = Some(Error::new(Kind::Overloaded, message).retry_after(after));
+        self.last = Some(if reason == "load_failed" {
+            // To try again is to evict others again, for the same end.
+            Error::new(Kind::BadGateway, message).hopeless()
+        } else {
+            let after = backend.gate.retry_after(&target.model);
+            Error::new(Kind::Overloaded, message).retry_after(after)
+        });
     }
 
     fn not_started(&mut self, backend: &Backend, error: Error) {

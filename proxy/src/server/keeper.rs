@@ -26,7 +26,7 @@ pub(super) use self::commands::{Command, Commands, Refusal};
 use self::load::Unloaded;
 use self::look::Looker;
 use self::warm::Warm;
-use crate::admission::{Gate, Load};
+use crate::admission::{Gate, Load, TurnedAway};
 use crate::breaker::Change;
 use crate::pipeline::backend::Backend;
 use crate::pipeline::state::Shared;
@@ -160,7 +160,8 @@ impl Keeper {
     /// The upstream is configured no more: whoever still waits for it is let go.
     async fn leave(&mut self, gate: &Arc<Gate>) {
         if let Some(Loading { model, .. }) = self.loading.take() {
-            gate.loaded(&model, Err("the upstream was taken out of the configuration".into()));
+            let why = "the upstream was taken out of the configuration".to_owned();
+            gate.loaded(&model, Err(TurnedAway::Blocked(why)));
         }
         gate.know(None);
         self.release_container().await;
@@ -220,13 +221,18 @@ impl Keeper {
         let Some(Loading { model, asked_by, .. }) = self.loading.take() else { return };
         self.looker.load_ended(&self.shared, backend, &model, &outcome);
         self.warm.ended(&model, outcome.is_ok());
-        let outcome = outcome.map(drop).map_err(|why| why.to_string());
-        backend.gate.loaded(&model, outcome.clone());
+        backend.gate.loaded(
+            &model,
+            outcome.as_ref().map(|_| ()).map_err(|why| match why {
+                Unloaded::Blocked(why) => TurnedAway::Blocked(why.clone()),
+                Unloaded::Failed(why) => TurnedAway::LoadFailed(why.clone()),
+            }),
+        );
         // What it is, pinned for one, need not wait for the next look: it was just looked at.
         self.looker.tell(&self.shared, backend);
         if let Some(answer) = asked_by {
             // Whoever asked may have left.
-            let _ = answer.send(outcome.map_err(Refusal::Failed));
+            let _ = answer.send(outcome.map(drop).map_err(|why| Refusal::Failed(why.to_string())));
         }
     }
 }

@@ -125,7 +125,7 @@ async fn a_failed_load_tells_those_who_wait_why() {
     gate.know(Some(Memory { free: 20, residents: vec![] }));
     let mut place = gate.wait(ask("b", "x")).expect("room");
     let load = gate.next_load().expect("there is room");
-    gate.loaded(&load.model, Err("no such file".to_owned()));
+    gate.loaded(&load.model, Err(TurnedAway::LoadFailed("no such file".to_owned())));
     let reason = TurnedAway::LoadFailed("no such file".to_owned());
     assert_eq!(place.called().await.err(), Some(reason));
     drop(place);
