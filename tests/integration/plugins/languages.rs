@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Gateway, eventually, post};
+use sluicegate_test_support::{Gateway, eventually, get, post};
 
 use super::at;
 use crate::{BIN, CHAT, MODEL, chat, simulator, upstream};
@@ -69,14 +69,16 @@ async fn decides(wasm: &Path) {
     fs::write(&file, &config).expect("written");
     run(Command::new(BIN).arg("check").arg(&file));
     let gateway = Gateway::start(BIN, &config);
-    // What is loaded is asked for when the gateway starts.
-    eventually("80 GiB win against 8", async || {
-        let answer = post(gateway.data, CHAT, chat("")).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        assert_eq!(answer.header("x-sluicegate-reason"), Some("headroom"));
-        answer.header("x-sluicegate-upstream") == Some("second")
+    // Before it is known what is loaded, a request would load the model at the first, and stay there.
+    eventually("it is known what is loaded", async || {
+        let upstreams = get(gateway.admin, "/api/upstreams").await.json();
+        upstreams.as_array().is_some_and(|all| all.iter().all(|one| one["headroom"].is_u64()))
     })
     .await;
+    let answer = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("x-sluicegate-reason"), Some("headroom"));
+    assert_eq!(answer.header("x-sluicegate-upstream"), Some("second"), "80 GiB win against 8");
     assert_eq!(gateway.metric("sluicegate_plugin_skipped_total{plugin=\"p\"}").await, 0.0);
     assert_eq!(gateway.metric("sluicegate_plugin_instances{plugin=\"p\"}").await, 1.0);
 }
