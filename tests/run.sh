@@ -22,6 +22,7 @@ cargo test --quiet $PLUGINS
 cargo test -p sluicegate --test integration -- plugins::languages plugins::new
 cargo test --workspace
 # The demo's scenario, with what the tests built: it fails if any request does.
+cargo build --quiet --workspace --bin sluicegate --bin sluicegate-simulator
 ONCE=1 PORT=0 ADMIN_PORT=0 BIN=target/debug sh tests/demo.sh
 # A while of fuzzing; longer by hand: cargo run -p sluicegate-fuzz -- 600
 cargo run --quiet --package sluicegate-fuzz -- 5

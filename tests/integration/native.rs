@@ -33,7 +33,7 @@ fn config(host: &Simulator, more: &str, routes: &[(&str, &str)]) -> String {
     for (name, options) in [("plain", "")].iter().chain(routes) {
         writeln!(
             text,
-            "  - {{ model: {name}, targets: [{{ upstream: host, model: \"{MODEL}\" }}], options: {{ {options} }} }}"
+            "  - {{ model: \"{name}\", targets: [{{ upstream: host, model: \"{MODEL}\" }}], options: {{ {options} }} }}"
         )
         .expect("a string takes all");
     }
@@ -231,7 +231,9 @@ async fn suite(program: &str, script: &str) {
     };
     let host = simulator(Settings::default()).await;
     // Scripted faults are not to trip the breaker.
-    let routes = config(&host, "", &[("assistant", WIDE_OPTIONS)]);
+    // With a context of its own, the model would be kept from the endpoints that cannot carry it.
+    let kept = "keep_alive: 10m";
+    let routes = config(&host, "", &[("assistant", kept), (MODEL, kept)]);
     let common = format!("breaker: {{ errors: 1000 }}\n{routes}");
     let open = Gateway::start(BIN, &common);
     let key = "sk-suite";

@@ -85,6 +85,13 @@ impl Task {
     }
 }
 
+/// Whether a request has a model loaded or unloaded, and no more.
+pub(crate) fn only_loads(path: &str, body: &Bytes) -> bool {
+    let native = matches!(path, "/api/chat" | "/api/generate");
+    native
+        && serde_json::from_slice::<Value>(body).is_ok_and(|request| Task::of(path).empty(&request))
+}
+
 pub(crate) async fn serve(
     world: &World,
     path: &str,
