@@ -197,9 +197,7 @@ async fn batch_requests_go_after_those_somebody_waits_for() {
         ..Terms::default()
     };
     let gateway = with_starvation(&terms, &host).await;
-    host.simulator
-        .faults()
-        .push([sluicegate_simulator::Fault::None, sluicegate_simulator::Fault::SlowFirst(1_000)]);
+    host.simulator.faults().push([sluicegate_simulator::Fault::SlowFirst(1_000)]);
     let mut all = vec![send(&gateway, &keys[0].0, "holder", "").await];
     eventually("the place is taken", async || in_flight(&gateway).await == 1.0).await;
     let batch = "x-sluicegate-priority: batch\r\n";
