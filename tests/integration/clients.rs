@@ -1,26 +1,34 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use sluicegate_simulator::Settings;
+use sluicegate_simulator::{Settings, Simulator};
 use sluicegate_test_support::Gateway;
 
 use super::{BIN, MODEL, simulator, upstream};
 
-/// Runs an SDK's suite; `program` is the variable with the interpreter that has the SDK, which
-/// `make test` sets.
+/// An SDK's suite, its chats on `/v1` all the way.
 async fn suite(program: &str, script: &str) {
+    let host = simulator(Settings::default()).await;
+    let config = format!(
+        "upstreams:\n{}routes:\n  - {{ model: assistant, targets: [{{ upstream: host, model: \"{MODEL}\" }}] }}\n",
+        upstream("host", &host, "")
+    );
+    run_suite((program, script), &host, &config).await;
+}
+
+/// Runs an SDK's suite against gateways with `config` before `host`; `program` is the variable with
+/// the interpreter that has the SDK, which `make test` sets. Says whether it could be run.
+pub(crate) async fn run_suite(
+    (program, script): (&str, &str),
+    host: &Simulator,
+    config: &str,
+) -> bool {
     let Some(interpreter) = std::env::var_os(program) else {
-        return eprintln!("skipped: {program} is not set; `make test` sets it up");
+        eprintln!("skipped: {program} is not set; `make test` sets it up");
+        return false;
     };
-    let simulator = simulator(Settings::default()).await;
-    let routes = format!(
-        "routes:\n  - {{ model: assistant, targets: [{{ upstream: host, model: \"{MODEL}\" }}] }}\n"
-    );
     // Scripted faults are not to trip the breaker.
-    let common = format!(
-        "breaker: {{ errors: 1000 }}\nupstreams:\n{}{routes}",
-        upstream("host", &simulator, "")
-    );
+    let common = format!("breaker: {{ errors: 1000 }}\n{config}");
     let open = Gateway::start(BIN, &common);
     let key = "sk-suite";
     let hash = blake3::hash(key.as_bytes()).to_hex();
@@ -34,12 +42,13 @@ async fn suite(program: &str, script: &str) {
         .env("GATEWAY", format!("http://{}/v1", open.data))
         .env("KEYED", format!("http://{}/v1", keyed.data))
         .env("KEY", key)
-        .env("SIMULATOR", simulator.url())
+        .env("SIMULATOR", host.url())
         .stdin(Stdio::null())
         .status()
         .await
         .expect("the suite runs");
     assert!(status.success(), "{script}: {status}");
+    true
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sluicegate_simulator::{Fault, Settings, Simulator};
 use sluicegate_test_support::{Gateway, Response, post};
 
+use super::clients::run_suite;
 use super::{BIN, CHAT, MODEL, simulator, upstream};
 
 /// Context of the route `wide`.
@@ -223,35 +224,15 @@ async fn an_upstreams_refusal_looks_as_on_v1() {
     assert_eq!(differ, Vec::<String>::new());
 }
 
-/// Runs an SDK's suite where every chat is served natively; `program` is the variable with the
-/// interpreter that has the SDK, which `make test` sets.
+/// An SDK's suite where every chat is served natively.
 async fn suite(program: &str, script: &str) {
-    let Some(interpreter) = std::env::var_os(program) else {
-        return eprintln!("skipped: {program} is not set; `make test` sets it up");
-    };
     let host = simulator(Settings::default()).await;
-    // Scripted faults are not to trip the breaker.
     // With a context of its own, the model would be kept from the endpoints that cannot carry it.
     let kept = "keep_alive: 10m";
     let routes = config(&host, "", &[("assistant", kept), (MODEL, kept)]);
-    let common = format!("breaker: {{ errors: 1000 }}\n{routes}");
-    let open = Gateway::start(BIN, &common);
-    let key = "sk-suite";
-    let hash = blake3::hash(key.as_bytes()).to_hex();
-    let keys = format!("keys: [{{ name: suite, hash: \"blake3:{hash}\", models: [\"{MODEL}\"] }}]");
-    let keyed = Gateway::start(BIN, &format!("{keys}\nlimits: {{ body: 2MiB }}\n{common}"));
-    let clients = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients");
-    let status = tokio::process::Command::new(interpreter)
-        .arg(clients.join(script))
-        .env("GATEWAY", format!("http://{}/v1", open.data))
-        .env("KEYED", format!("http://{}/v1", keyed.data))
-        .env("KEY", key)
-        .env("SIMULATOR", host.url())
-        .stdin(std::process::Stdio::null())
-        .status()
-        .await
-        .expect("the suite runs");
-    assert!(status.success(), "{script}: {status}");
+    if !run_suite((program, script), &host, &routes).await {
+        return;
+    }
     let paths = host.recorder().requests().into_iter().map(|request| request.path);
     assert!(paths.filter(|path| path == CHAT).count() == 0, "a chat went to /v1");
 }

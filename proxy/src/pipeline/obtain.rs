@@ -55,6 +55,8 @@ struct Search<'a> {
     /// What its route says of how it is run.
     route: Option<&'a RouteOptions>,
     progress: &'a mut Progress,
+    /// Whether it runs a model, for which that must be loaded.
+    runs_model: bool,
     /// Only one target exists.
     alone: bool,
     /// Until when it may wait.
@@ -87,6 +89,7 @@ impl Pipeline {
             standing,
             route,
             progress,
+            runs_model: request.runs_model(),
             alone,
             deadline,
             sent: 0,
@@ -272,7 +275,7 @@ enum Refused {
 impl Search<'_> {
     /// What it asks of a target's gate.
     fn ask(&self, backend: &Backend, target: &Target) -> Ask {
-        backend.ask(&target.model, self.standing, self.request.runs_model())
+        backend.ask(&target.model, self.standing, self.runs_model)
     }
 
     fn pass(&mut self, backend: &Backend) -> Option<Pass> {
