@@ -15,11 +15,13 @@
 //! * [`answer`]: a whole native answer to a `chat.completion`
 //! * [`stream`]: native lines to server-sent events
 //! * [`context`]: how much context a request needs
+//! * [`count`]: the same for Anthropic's Messages API
 //! * `json`: reading JSON the way Go reads it
 
 pub mod answer;
 pub mod chat_request;
 pub mod context;
+pub mod count;
 pub mod stream;
 
 mod json;

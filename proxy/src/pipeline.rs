@@ -239,6 +239,12 @@ impl Pipeline {
         ctx.asked.clone_from(&request.scan.model);
         caller.check_model(&request.scan.model)?;
         let mut plan = self.plan(session, snapshot, &request, ctx).await?;
+        if endpoint == Endpoint::CountTokens
+            && let Some((mut head, body)) = Self::count_tokens(snapshot, &request, &mut plan, ctx)?
+        {
+            ctx.answer_headers(&mut head);
+            return Ok(self.send_whole(session, ctx, head, body).await?);
+        }
         let asked = cache::asked(&request);
         if snapshot.chain(&plan).is_some() {
             let both = (&mut request, &mut plan);

@@ -57,7 +57,11 @@ impl Request {
         let native_stream = matches!(endpoint, Endpoint::ApiChat | Endpoint::ApiGenerate);
         let can_stream = !matches!(
             endpoint,
-            Endpoint::Embeddings | Endpoint::ApiEmbed | Endpoint::ApiEmbeddings | Endpoint::ApiShow
+            Endpoint::Embeddings
+                | Endpoint::ApiEmbed
+                | Endpoint::ApiEmbeddings
+                | Endpoint::ApiShow
+                | Endpoint::CountTokens
         );
         Ok(Self {
             endpoint,

@@ -4,6 +4,8 @@ use sluicegate_test_support::{Connection, Gateway, get, post, request};
 
 use super::{BIN, CHAT, MODEL, chat, dead_address, pair, simulator, upstream};
 
+const COUNT: &str = "/v1/messages/count_tokens";
+
 #[tokio::test]
 async fn models_are_merged_over_routes_and_upstreams_each_once() {
     let only = |names: &[&str]| Settings {
@@ -133,6 +135,48 @@ async fn a_native_request_goes_to_an_ollama_only() {
     let answer = post(gateway.data, "/api/chat", chat("")).await;
     assert_eq!(answer.status, 404);
     assert!(answer.json()["error"].as_str().expect("Ollama's shape").contains("use /v1"));
+}
+
+/// Claude Code asks this before it compacts a conversation; Ollama has no such endpoint.
+#[tokio::test]
+async fn tokens_are_counted_without_a_model_where_the_upstream_is_an_ollama() {
+    let (gateway, simulator) = pair(Settings::default(), "").await;
+    let count = async |more: &str| {
+        let body = format!(r#"{{"model":"{MODEL}"{more}}}"#);
+        post(gateway.data, COUNT, body).await
+    };
+    let few = count(r#","messages":[{"role":"user","content":"Hello there."}]"#).await;
+    assert_eq!((few.status, few.header("x-sluicegate-reason")), (200, Some("estimated")));
+    let tokens = few.json()["input_tokens"].as_u64().expect("a count");
+    assert!((3..20).contains(&tokens), "{tokens}");
+    let long = "and so on ".repeat(1_000);
+    let many = count(&format!(r#","messages":[],"system":"{long}""#)).await.json();
+    assert!((2_500..3_500).contains(&many["input_tokens"].as_u64().expect("a count")), "{many}");
+    assert_eq!(simulator.recorder().started(), 0, "no model was run");
+    let wrong = count("").await;
+    assert_eq!(wrong.status, 400);
+    assert_eq!(wrong.json()["error"]["type"], "invalid_request_error");
+    let unknown = post(gateway.data, COUNT, r#"{"model":"nope","messages":[]}"#).await;
+    assert_eq!((unknown.status, &unknown.json()["type"]), (404, &json!("error")));
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_an_upstream_that_may_know_better() {
+    let simulator = simulator(Settings::default()).await;
+    let gateway = Gateway::start(
+        BIN,
+        &format!(
+            "upstreams:\n{}  lm: {{ url: \"{}\", kind: openai }}\n\
+             routes:\n  - {{ model: m, targets: [{{ upstream: host }}, {{ upstream: lm }}] }}\n",
+            upstream("host", &simulator, ""),
+            simulator.url()
+        ),
+    );
+    let body = r#"{"model":"m","messages":[]}"#;
+    let answer = post(gateway.data, COUNT, body).await;
+    assert_eq!(answer.header("x-sluicegate-upstream"), Some("lm"));
+    assert_eq!(answer.status, 404, "what it says is passed on: {}", answer.text());
+    assert_eq!(simulator.recorder().last().expect("a request").path, COUNT);
 }
 
 #[tokio::test]

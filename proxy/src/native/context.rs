@@ -37,10 +37,10 @@ pub fn prompt_tokens_estimate(body: &[u8]) -> u64 {
     let mut tally = Tally::default();
     read(body, &mut |part| match part {
         Part::Text(text) | Part::Json(text) => tally.add(text),
-        Part::Message => tally.twelfths += TOKEN * MESSAGE,
-        Part::Image => tally.twelfths += TOKEN * IMAGE,
+        Part::Message => tally.message(),
+        Part::Image => tally.image(),
     });
-    tally.twelfths.div_ceil(TOKEN)
+    tally.tokens()
 }
 
 /// Tokens that the prompt of a chat completion `body` has at the very least.
@@ -157,12 +157,25 @@ const TOKEN: u64 = 12;
 
 /// Tokens so far, in twelfths.
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
     twelfths: u64,
 }
 
 impl Tally {
-    fn add(&mut self, text: &str) {
+    /// What a template puts around a message.
+    pub(super) fn message(&mut self) {
+        self.twelfths += TOKEN * MESSAGE;
+    }
+
+    pub(super) fn image(&mut self) {
+        self.twelfths += TOKEN * IMAGE;
+    }
+
+    pub(super) fn tokens(&self) -> u64 {
+        self.twelfths.div_ceil(TOKEN)
+    }
+
+    pub(super) fn add(&mut self, text: &str) {
         let mut before = Class::Signs;
         let mut rest = text;
         while let Some(first) = rest.chars().next() {

@@ -1,4 +1,4 @@
-//! Endpoints the gateway answers itself, from what its upstreams say they have.
+//! Endpoints the gateway answers itself: from what its upstreams say they have, or by counting.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,19 +10,29 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use pingora_core::protocols::http::ServerSession;
 use serde::Serialize;
 
+use super::ctx::Ctx;
 use super::state::Snapshot;
 use super::{Pipeline, Stop};
 use crate::error::{Error, Kind};
+use crate::native::count;
 use crate::ollama::{MergedModels, ModelName, Models};
 use crate::openai::{Model, ModelList};
+use crate::request::Request;
 use crate::request::auth::Caller;
 use crate::request::endpoint::{Endpoint, model_id};
 use crate::response::downstream::{self, Head};
+use crate::router::{Plan, Target};
 use crate::upstream::ask::Unanswered;
 use crate::upstream::catalogue;
 
 /// A model list younger than this is shown as it is: chat UIs ask often.
 const LIST_AGE: Duration = Duration::from_secs(2);
+
+/// Anthropic's answer to `count_tokens`.
+#[derive(Debug, Serialize)]
+struct TokenCount {
+    input_tokens: u64,
+}
 
 impl Pipeline {
     /// The answer of a local endpoint.
@@ -139,6 +149,27 @@ impl Pipeline {
             })
             .collect();
         json(&MergedModels { models })
+    }
+
+    /// The tokens of `request`, where no upstream of `plan` can count them. Those that are no Ollama
+    /// are taken to know better.
+    pub(super) fn count_tokens(
+        snapshot: &Snapshot,
+        request: &Request,
+        plan: &mut Plan,
+        ctx: &mut Ctx,
+    ) -> Result<Option<(Head, Bytes)>, Error> {
+        let counts = |target: &Target| !snapshot.backends[target.upstream].is_ollama();
+        plan.targets.retain(counts);
+        plan.fallback.retain(counts);
+        if !plan.targets.is_empty() || !plan.fallback.is_empty() {
+            return Ok(None);
+        }
+        let input_tokens = count::message_tokens(&request.body).map_err(|wrong| {
+            Error::new(Kind::InvalidRequest, format!("the tokens cannot be counted: {wrong}"))
+        })?;
+        ctx.reason = HeaderValue::from_static("estimated");
+        json(&TokenCount { input_tokens }).map(Some)
     }
 
     /// The version of the first Ollama that answers: tools ask for it to see what they talk to.

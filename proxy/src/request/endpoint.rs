@@ -20,6 +20,8 @@ pub enum Endpoint {
     Responses,
     /// `POST /v1/messages`
     Messages,
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{id}`
@@ -57,12 +59,13 @@ const MAX_DECODINGS: usize = 4;
 
 impl Endpoint {
     /// Every endpoint whose path is fixed.
-    const FIXED: [Endpoint; 16] = [
+    const FIXED: [Endpoint; 17] = [
         Endpoint::ChatCompletions,
         Endpoint::Completions,
         Endpoint::Embeddings,
         Endpoint::Responses,
         Endpoint::Messages,
+        Endpoint::CountTokens,
         Endpoint::Models,
         Endpoint::CacheFeedback,
         Endpoint::ApiChat,
@@ -85,6 +88,7 @@ impl Endpoint {
             Endpoint::Embeddings => "/v1/embeddings",
             Endpoint::Responses => "/v1/responses",
             Endpoint::Messages => "/v1/messages",
+            Endpoint::CountTokens => "/v1/messages/count_tokens",
             Endpoint::Models => "/v1/models",
             Endpoint::Model => "/v1/models/{id}",
             Endpoint::ApiChat => "/api/chat",
@@ -117,7 +121,9 @@ impl Endpoint {
     /// Whether its requests run a model, for which it must be loaded.
     #[must_use]
     pub fn runs_model(self) -> bool {
-        !self.is_local() && !matches!(self, Endpoint::ApiShow | Endpoint::CacheFeedback)
+        let runs_none =
+            matches!(self, Endpoint::ApiShow | Endpoint::CacheFeedback | Endpoint::CountTokens);
+        !self.is_local() && !runs_none
     }
 
     /// Whether it is Ollama's own, so that only an upstream of that kind has it.
@@ -130,7 +136,7 @@ impl Endpoint {
     #[must_use]
     pub fn dialect(self) -> Dialect {
         match self {
-            Endpoint::Messages => Dialect::Anthropic,
+            Endpoint::Messages | Endpoint::CountTokens => Dialect::Anthropic,
             native if native.is_native() => Dialect::Ollama,
             _ => Dialect::OpenAi,
         }
@@ -171,7 +177,7 @@ impl Endpoint {
 #[must_use]
 pub fn dialect_of(path: &str) -> Dialect {
     match path {
-        "/v1/messages" => Dialect::Anthropic,
+        "/v1/messages" | "/v1/messages/count_tokens" => Dialect::Anthropic,
         native if native.starts_with("/api/") => Dialect::Ollama,
         _ => Dialect::OpenAi,
     }
