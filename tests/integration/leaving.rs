@@ -127,6 +127,33 @@ async fn while_queued() {
 }
 
 #[tokio::test]
+async fn while_comments_keep_it_company() {
+    let settings = Settings { first_token: Duration::from_secs(60), ..Settings::default() };
+    let simulator = simulator(settings).await;
+    let config = format!(
+        "upstreams:\n{}routes:\n  - {{ model: \"*\", targets: [{{ upstream: host }}], wait_comments: 20ms }}\n",
+        upstream("host", &simulator, "max_concurrent: 1")
+    );
+    let gateway = Gateway::start(BIN, &config);
+    let mut served = Connection::open(gateway.data).await;
+    served.post(CHAT, chat(r#""stream":true"#)).await;
+    served.head().await;
+    let mut queued = Connection::open(gateway.data).await;
+    queued.post(CHAT, chat(r#""stream":true"#)).await;
+    queued.head().await;
+    queued.part().await.expect("whole").expect("a comment");
+    drop(queued);
+    let left = async |phase: &str| {
+        gateway.metric(&format!("sluicegate_cancellations_total{{phase=\"{phase}\"}}")).await
+    };
+    eventually("it left the line", async || left("queued").await == 1.0).await;
+    drop(served);
+    eventually("it left while waiting", async || left("waiting").await == 1.0).await;
+    aborted(&simulator, 1).await;
+    slots_are_free(&gateway).await;
+}
+
+#[tokio::test]
 async fn while_connecting() {
     // A listener whose backlog is full answers no further handshake.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");

@@ -1,5 +1,7 @@
 //! A request whose like is being answered already follows that answer.
 
+use std::pin::pin;
+
 use http::StatusCode;
 use http::header;
 use metrics::counter;
@@ -72,12 +74,14 @@ impl Pipeline {
     ) -> Result<Followed, Stop> {
         let wanted = shape(request);
         let live = wanted == follower.shape() && wanted != Shape::Whole;
-        let news = async {
-            if live { Ok(follower.next().await) } else { Ok(News::End(follower.end().await)) }
-        };
         ctx.phase = Phase::Waiting;
         let since = Instant::now();
-        let news = self.while_watched(session, (request, plan), ctx, None, news).await;
+        let news = {
+            let news = pin!(async {
+                if live { Ok(follower.next().await) } else { Ok(News::End(follower.end().await)) }
+            });
+            self.while_watched(session, (request, plan), ctx, None, news).await
+        };
         ctx.progress.upstream_wait += since.elapsed();
         let news = news?;
         ctx.phase = Phase::Answering;

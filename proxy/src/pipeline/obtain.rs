@@ -213,10 +213,10 @@ impl Pipeline {
         }
         let how = (search.headers.of(backend), &timeouts);
         let mut hangs = backend.hangs.subscribe();
-        let sent = attempt(backend, &self.pool, search.request, prepared, how, search.alone);
+        let (request, alone) = (search.request, search.alone);
         let tried = tokio::select! {
             biased;
-            tried = sent => tried,
+            tried = attempt(backend, &self.pool, request, prepared, how, alone) => tried,
             // Nobody need wait for it as long as for a model that loads.
             _ = hangs.wait_for(|hangs| *hangs) => Err(Rejection::Failed(Failure::FirstByteTimeout)),
         };

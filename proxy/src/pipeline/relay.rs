@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header;
+use http::{HeaderMap, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::Instant;
 
@@ -44,12 +44,8 @@ impl Pipeline {
         ctx.answered_by = Some((Arc::clone(&backend), Arc::clone(&model)));
         ctx.first = Some(ctx.started.elapsed());
         let mut reply = begun.reply;
-        let mut head = Head::new(reply.status);
-        for (name, value) in &reply.headers {
-            if !is_hop_by_hop(name) {
-                head.add(name.clone(), value.clone());
-            }
-        }
+        let length = reply.headers.get(header::CONTENT_LENGTH).cloned();
+        let mut head = passed_on(reply.status, std::mem::take(&mut reply.headers));
         ctx.answer_headers(&mut head);
         match begun.body {
             Begin::Stream(stream) => {
@@ -59,12 +55,14 @@ impl Pipeline {
                 let parts = Parts { reply, stream, origin, pass, slot, shaper };
                 // Boxed: it is handed on, and a stream lives long.
                 let source = Box::new(Source::new(parts, bounds));
-                self.relay_stream(session, snapshot, source, head, ctx).await
+                Box::pin(self.relay_stream(session, snapshot, source, head, ctx)).await
             }
             Begin::Whole(body) => {
                 ctx.usage = usage::of_answer(&body, ctx.dialect);
                 let body = match ctx.shaper.as_mut() {
-                    Some(shaper) if reply.status == StatusCode::OK => shaper.whole(body).await?,
+                    Some(shaper) if reply.status == StatusCode::OK => {
+                        Box::pin(shaper.whole(body)).await?
+                    }
                     Some(_) | None => body,
                 };
                 // A client's own mistake tells nothing about the upstream.
@@ -104,7 +102,6 @@ impl Pipeline {
             Begin::Partial(first) => {
                 // Nobody waits for what will not be kept.
                 ctx.ticket = None;
-                let length = reply.headers.get(header::CONTENT_LENGTH).cloned();
                 if let Some(length) = length {
                     head.set(header::CONTENT_LENGTH, length);
                 }
@@ -124,6 +121,20 @@ impl Pipeline {
     }
 }
 
+/// The head of an answer, with those of an upstream's `headers` that are for the client.
+fn passed_on(status: StatusCode, headers: HeaderMap) -> Head {
+    let mut head = Head::new(status);
+    let mut last = None;
+    for (name, value) in headers {
+        // A name is given with the first of its values.
+        last = name.or(last);
+        if let Some(name) = last.as_ref().filter(|name| !is_hop_by_hop(name)) {
+            head.add(name.clone(), value);
+        }
+    }
+    head
+}
+
 async fn finish_whole(
     ticket: &mut Option<Box<Ticket>>,
     body: &Bytes,
@@ -132,7 +143,8 @@ async fn finish_whole(
 ) {
     if let Some(ticket) = ticket.take() {
         let origin = (Arc::clone(backend), Arc::clone(model));
-        ticket.finish_whole(body.clone(), origin, took).await;
+        // Boxed, as keeping an answer takes more room than giving it, and few are kept.
+        Box::pin(ticket.finish_whole(body.clone(), origin, took)).await;
     }
 }
 

@@ -281,7 +281,8 @@ impl Source {
     async fn shape(&mut self) -> Result<(), Error> {
         let Some(shaper) = &mut self.shaper else { return Ok(()) };
         for event in &mut self.stream.held {
-            *event = shaper.event(std::mem::take(event)).await?;
+            // Boxed: a plugin's call is large, and most streams have none.
+            *event = Box::pin(shaper.event(std::mem::take(event))).await?;
         }
         Ok(())
     }

@@ -196,7 +196,7 @@ async fn drive(mut source: Box<Source>, mut ticket: Box<Ticket>) {
             Step::End { bytes, why } => {
                 leader.push(bytes);
                 source.settle(why.as_deref());
-                ticket.finish_stream(&source, why.as_deref()).await;
+                Box::pin(ticket.finish_stream(&source, why.as_deref())).await;
                 return source.linger().await;
             }
         }
@@ -246,6 +246,6 @@ async fn last(
 
 async fn finish(ticket: &mut Option<Box<Ticket>>, source: &Source, why: Option<&str>) {
     if let Some(ticket) = ticket.take() {
-        ticket.finish_stream(source, why).await;
+        Box::pin(ticket.finish_stream(source, why)).await;
     }
 }

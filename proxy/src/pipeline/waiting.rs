@@ -1,7 +1,7 @@
 //! A request that waits for its answer: its client is watched, and a stream kept alive where the
 //! route wants that.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -47,8 +47,9 @@ impl Pipeline {
         let mut ticket = ctx.ticket.take();
         let leader = ticket.as_mut().and_then(|ticket| ticket.leader.as_mut());
         let result = {
-            let obtain = self.obtain(snapshot, (request, plan), &headers, &standing, &mut progress);
-            self.while_watched(session, (request, plan), ctx, leader, obtain).await
+            let target = (request, plan);
+            let work = pin!(self.obtain(snapshot, target, &headers, &standing, &mut progress));
+            self.while_watched(session, target, ctx, leader, work).await
         };
         ctx.ticket = ticket;
         ctx.progress = progress;
@@ -56,16 +57,16 @@ impl Pipeline {
         result
     }
 
-    /// Does `work` while its client is there; with a `leader`, also while others follow it.
+    /// Does `work` while its client is there; with a `leader`, also while others follow it. It is
+    /// pinned by the caller: a future taken by value lies in the state twice.
     pub(super) async fn while_watched<T>(
         &self,
         session: &mut ServerSession,
         (request, plan): (&Request, &Plan),
         ctx: &mut Ctx,
         leader: Option<&mut Leader<Origin>>,
-        work: impl Future<Output = Result<T, Error>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Stop> {
-        let mut work = pin!(work);
         let ended = {
             let watch = self.with_comments(session, (request, plan), ctx);
             tokio::select! {
@@ -111,7 +112,8 @@ impl Pipeline {
                 biased;
                 () = downstream::client_left(session) => return,
                 () = sleep_until(wake), if next.is_some() => {
-                    if self.comment(session, (request, plan), ctx).await.is_err() {
+                    // Boxed: it may ask a plugin, whose call is large, and few requests get here.
+                    if Box::pin(self.comment(session, (request, plan), ctx)).await.is_err() {
                         return;
                     }
                     next = comments.map(|wait| Instant::now() + wait);

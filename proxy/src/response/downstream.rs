@@ -1,6 +1,5 @@
 //! Writes one answer to the client, with the headers every answer has.
 
-use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +8,8 @@ use http::{HeaderMap, StatusCode};
 use pingora_core::ErrorType;
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 use crate::error::{Dialect, Error, retry_after_seconds};
 
@@ -26,6 +27,8 @@ const MAX_LINGER_BYTES: usize = 256 * 1024 * 1024;
 /// The longest time for it, and for each part of it.
 const MAX_LINGER: Duration = Duration::from_secs(60);
 const MAX_LINGER_PAUSE: Duration = Duration::from_secs(5);
+/// Headers of an answer for which there is room from the start.
+const EXPECTED_HEADERS: usize = 14;
 /// The longest write where no limit is configured.
 const MAX_WRITE: Duration = Duration::from_secs(60);
 
@@ -42,26 +45,24 @@ impl From<Box<pingora_core::Error>> for ClientGone {
 /// The head of an answer.
 #[derive(Debug)]
 pub struct Head {
-    inner: ResponseHeader,
+    status: StatusCode,
+    headers: HeaderMap,
 }
 
 impl Head {
     /// A head with `status`.
     pub fn new(status: StatusCode) -> Self {
-        // Only a status outside 100..=999 fails, which `StatusCode` cannot hold.
-        let inner = ResponseHeader::build_no_case(status, Some(16));
-        Self { inner: inner.unwrap_or_else(|_| ServerSession::generate_error(500)) }
+        Self { status, headers: HeaderMap::with_capacity(EXPECTED_HEADERS) }
     }
 
-    /// Sets a header.
+    /// Sets a header. More than 32,768 would panic; an upstream's answer has a hundred at most.
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        // Fails only beyond 32,768 headers; those of an upstream are bounded far below.
-        let _ = self.inner.insert_header(name, value);
+        self.headers.insert(name, value);
     }
 
     /// Adds a header beside others of its name.
     pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
-        let _ = self.inner.append_header(name, value);
+        self.headers.append(name, value);
     }
 
     /// Sets a header from text; text no header can hold is left out.
@@ -74,13 +75,20 @@ impl Head {
     /// The headers so far.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
-        &self.inner.headers
+        &self.headers
     }
 
     /// The status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.inner.status
+        self.status
+    }
+
+    fn into_response(self) -> Box<ResponseHeader> {
+        let (mut parts, ()) = http::Response::new(()).into_parts();
+        parts.status = self.status;
+        parts.headers = self.headers;
+        Box::new(ResponseHeader::from(parts))
     }
 }
 
@@ -111,20 +119,20 @@ async fn send(
         head.set(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     let body = if head_only { Bytes::new() } else { body };
-    in_time(session.get_write_timeout(), async {
-        session.write_response_header(Box::new(head.inner)).await?;
+    let written = timeout(limit(session), async {
+        session.write_response_header(head.into_response()).await?;
         session.write_response_body(body, true).await
-    })
-    .await
+    });
+    taken(written.await)
 }
 
-/// pingora bounds the time of body writes only, not of heads and ends.
-async fn in_time(
-    limit: Option<Duration>,
-    write: impl Future<Output = Result<(), Box<pingora_core::Error>>>,
-) -> Result<(), ClientGone> {
-    let limit = limit.unwrap_or(MAX_WRITE);
-    tokio::time::timeout(limit, write).await.map_err(|_| ClientGone)?.map_err(ClientGone::from)
+/// How long a write may take. pingora bounds that of body writes only, not of heads and ends.
+fn limit(session: &ServerSession) -> Duration {
+    session.get_write_timeout().unwrap_or(MAX_WRITE)
+}
+
+fn taken(written: Result<pingora_core::Result<()>, Elapsed>) -> Result<(), ClientGone> {
+    Ok(written.map_err(|_| ClientGone)??)
 }
 
 /// Sends the head of an answer whose body follows in parts.
@@ -133,8 +141,7 @@ pub async fn begin(session: &mut ServerSession, mut head: Head) -> Result<(), Cl
     if http11 && !head.headers().contains_key(header::CONTENT_LENGTH) {
         head.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let limit = session.get_write_timeout();
-    in_time(limit, session.write_response_header(Box::new(head.inner))).await
+    taken(timeout(limit(session), session.write_response_header(head.into_response())).await)
 }
 
 /// Sends a part of a body.
@@ -145,8 +152,7 @@ pub async fn part(session: &mut ServerSession, bytes: Bytes) -> Result<(), Clien
 
 /// Ends a body that was sent in parts.
 pub async fn end(session: &mut ServerSession) -> Result<(), ClientGone> {
-    let limit = session.get_write_timeout();
-    in_time(limit, session.write_response_body(Bytes::new(), true)).await
+    taken(timeout(limit(session), session.write_response_body(Bytes::new(), true)).await)
 }
 
 /// The head and body of an error.
@@ -190,7 +196,7 @@ pub async fn discard_small(session: &mut ServerSession) {
     {
         let drain = async { while let Ok(Some(_)) = session.read_request_body().await {} };
         // A body that does not come costs its connection, as a large one does.
-        let _ = tokio::time::timeout(SMALL_WAIT, drain).await;
+        let _ = timeout(SMALL_WAIT, drain).await;
     }
 }
 
@@ -201,7 +207,7 @@ pub async fn linger(session: &mut ServerSession) {
         let mut drained = 0;
         let mut next = async || {
             let read = session.read_request_body();
-            tokio::time::timeout(MAX_LINGER_PAUSE, read).await.ok()?.ok()?
+            timeout(MAX_LINGER_PAUSE, read).await.ok()?.ok()?
         };
         while let Some(chunk) = next().await {
             drained += chunk.len();
@@ -211,5 +217,5 @@ pub async fn linger(session: &mut ServerSession) {
         }
     };
     // Out of time or of patience: the connection is closed either way.
-    let _ = tokio::time::timeout(MAX_LINGER, drain).await;
+    let _ = timeout(MAX_LINGER, drain).await;
 }
