@@ -1,5 +1,6 @@
 use super::super::entry::tests::entry as fixture;
 use super::*;
+use crate::config::cache::Vectors;
 
 /// A text's vector is given with it: `text|x,y`.
 struct Written;
@@ -26,6 +27,7 @@ fn config(path: Option<&std::path::Path>) -> SemanticConfig {
         upstream: 0,
         model: "m".into(),
         threshold: 0.95,
+        vectors: Vectors::Memory,
         path: path.map(std::path::Path::to_path_buf),
         entries: 10,
         size: 64 << 20,
