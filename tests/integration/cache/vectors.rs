@@ -211,6 +211,49 @@ async fn sets_are_bounded_and_lose_what_expired() {
 }
 
 #[tokio::test]
+async fn an_insert_removes_what_no_search_meets() {
+    let Some(redis) = Redis::start_8() else { return };
+    let host = simulator(Settings::default()).await;
+    let gateway = sharing(&redis, &host);
+    let ask = async |number: i64, header: &str| {
+        let body = cool(&format!("Who invented the engine of train number {number}?"), "");
+        // Nothing is like it enough for its answer to be looked for.
+        with(&gateway, &format!("x-cache-threshold: 1{header}"), &body).await
+    };
+    for number in 0..4 {
+        ask(number, "\r\nx-cache-ttl: 1").await;
+    }
+    let mut living = 1;
+    ask(10, "").await;
+    eventually("all are kept", async || vectors(&redis) == 5).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    eventually("those that expired are gone", async || {
+        ask(10 + living, "").await;
+        living += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        vectors(&redis) <= living
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn words_are_told_where_vectors_need_not_be() {
+    let Some(redis) = Redis::start_8() else { return };
+    let host = simulator(Settings::default()).await;
+    let by_words = || {
+        let text = std::fs::read_to_string(sharing(&redis, &host).config_path()).expect("read");
+        Gateway::start(BIN, &text.replace("cache:\n", "cache:\n  lexical: {}\n"))
+    };
+    let (first, second) = (by_words(), by_words());
+    learn(&first, &redis, STORED, 1).await;
+    let words = "Tell me who invented the steam engine";
+    eventually("it hears", async || look(&second, words).await == said("hit-l2", "words")).await;
+    assert_eq!(look(&second, ASKED).await.0, "hit-l3");
+    let told = redis.ask(&[b"XRANGE", b"sluicegate:cache:news", b"-", b"+"]);
+    assert!(!told.windows(6).any(|part| part == b"vector"), "no vector was told");
+}
+
+#[tokio::test]
 async fn a_redis_that_stops_stops_no_request() {
     let Some(mut redis) = Redis::start_8() else { return };
     let host = simulator(Settings::default()).await;

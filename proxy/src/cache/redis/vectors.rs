@@ -238,3 +238,42 @@ fn neighbour((element, score): &(Vec<u8>, f64)) -> Option<Near> {
     let key = Key::parse(std::str::from_utf8(element).ok()?)?;
     Some(Near { key, similarity: 2.0 * score - 1.0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(scope: u8, embedder: u8, vector: &[f32]) -> Result<Place, VectorError> {
+        Place::new(&[scope; 32], &Embedding { embedder: [embedder; 16], vector: vector.into() })
+    }
+
+    #[test]
+    fn each_scope_and_embedder_has_a_set_and_no_set_looks_like_an_answer() {
+        let set = |scope, embedder| place(scope, embedder, &[3.0, 4.0]).expect("a place").set;
+        let all = [set(1, 1), set(1, 2), set(2, 1)];
+        assert!(all[0] != all[1] && all[0] != all[2] && all[1] != all[2]);
+        assert!(all.iter().all(|set| set.starts_with(SETS) && !set.starts_with(PREFIX)));
+        assert_eq!(set(1, 1), set(1, 1));
+    }
+
+    #[test]
+    fn vectors_are_sent_at_length_1_and_those_without_a_direction_are_not() {
+        let bytes: Vec<u8> = [0.6_f32, 0.8].into_iter().flat_map(f32::to_le_bytes).collect();
+        assert_eq!(place(1, 1, &[3.0, 4.0]).expect("a place").vector, bytes);
+        for wrong in [&[][..], &[0.0, 0.0], &[f32::NAN, 1.0], &[f32::INFINITY, 1.0]] {
+            assert!(place(1, 1, wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_score_is_read_as_a_cosine_and_garbage_is_nobody() {
+        let key = Key([7; 32]);
+        let read = |element: &str, score| neighbour(&(element.as_bytes().to_vec(), score));
+        for (score, cosine) in [(1.0, 1.0), (0.975, 0.95), (0.5, 0.0), (0.0, -1.0)] {
+            let near = read(&key.to_string(), score).expect("one");
+            assert_eq!(near.key, key);
+            assert!((near.similarity - cosine).abs() < 1e-12);
+        }
+        assert!(read("x", 1.0).is_none() && neighbour(&(vec![0xff; 64], 1.0)).is_none());
+    }
+}

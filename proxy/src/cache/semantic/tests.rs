@@ -66,6 +66,24 @@ async fn candidates_must_be_near_and_pass_the_guard() {
 }
 
 #[tokio::test]
+async fn whoever_finds_candidates_they_are_judged() {
+    let semantic = semantic(None);
+    let key = entry(STORED).key;
+    let judge = |text: &str, stored: &str, similarity| {
+        semantic.judge(text, 0.95, [(Near { key, similarity }, stored)].into_iter())
+    };
+    assert_eq!(judge(ASKED, STORED, 0.96), Ok(vec![Near { key, similarity: 0.96 }]));
+    for similarity in [0.94, -1.0, f64::NAN] {
+        assert_eq!(judge(ASKED, STORED, similarity), Err("unlike"));
+    }
+    assert!(judge("Who never invented the steam engine?", STORED, 1.0).is_err());
+    assert_eq!(judge(ASKED, "", 1.0), Err("absent"));
+    semantic.raise(key, 0.97);
+    assert_eq!(judge(ASKED, STORED, 0.97), Err("unlike"));
+    assert!(judge(ASKED, STORED, 0.98).is_ok());
+}
+
+#[tokio::test]
 async fn a_wrong_answer_takes_a_greater_likeness_from_then_on() {
     let semantic = semantic(None);
     let stored = entry(STORED);
