@@ -298,7 +298,7 @@ async fn replicas_with_vectors_of_their_own_get_along_with_those_that_share() {
 #[tokio::test]
 async fn a_redis_without_vector_sets_leaves_them_in_memory() {
     // A newer one can be told to have none.
-    let without = ["--user", "default on nopass ~* &* +@all -vsim -vadd"];
+    let without = ["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-vsim", "-vadd"];
     let more = if version().is_some_and(|version| version >= 8) { &without[..] } else { &[] };
     let Some(mut redis) = Redis::start_with(more) else { return };
     let host = simulator(Settings::default()).await;
