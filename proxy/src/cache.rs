@@ -12,6 +12,7 @@
 //! - [`search`]: the look for an answer to a question that asks the same
 //! - [`similar`], [`lexical`]: questions in other words
 //! - [`semantic`], [`rows`], [`store`]: questions of the same meaning, in memory and on disk
+//! - [`vectors`]: whether theirs lie there or in Redis
 //! - [`pinned`]: answers that an operator wrote
 //! - [`entry`], [`answer`]: what is kept, and how it is given again
 //! - [`selection`]: which answers are listed or dropped together
@@ -33,6 +34,7 @@ pub mod selection;
 pub mod semantic;
 pub mod similar;
 pub mod store;
+mod vectors;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -255,10 +257,11 @@ impl Cache {
         if !self.still_has(entry).await {
             return;
         }
-        if let (Some(semantic), Some(embedding)) = (&self.semantic, &embedding) {
-            semantic.remember(scope, entry, embedding);
-        }
-        self.announce(News::Put(entry.key, embedding)).await;
+        let told = match embedding {
+            Some(embedding) => self.remember_vector(scope, entry, embedding).await,
+            None => None,
+        };
+        self.announce(News::Put(entry.key, told)).await;
     }
 
     async fn still_has(&self, entry: &Arc<Entry>) -> bool {
@@ -270,7 +273,7 @@ impl Cache {
 
     async fn announce(&self, news: News) {
         if let Store::Redis(redis) = &*self.store
-            && self.compares_questions()
+            && self.learns_from(&news)
             && redis.announce(&news).await.is_err()
         {
             failed_write("redis");
@@ -294,15 +297,27 @@ impl Cache {
         }
     }
 
+    /// Whether a replica like this one has a use for `news`. Without a vector, which Redis may have, an
+    /// answer is found by its words only.
+    fn learns_from(&self, news: &News) -> bool {
+        match news {
+            News::Put(_, None) => self.config.lexical.is_some(),
+            News::Put(_, Some(_)) | News::Wrong { .. } => self.compares_questions(),
+        }
+    }
+
     async fn learn(&self, redis: &Redis, news: News) -> Result<(), Unavailable> {
+        if !self.learns_from(&news) {
+            return Ok(());
+        }
         match news {
             News::Put(key, embedding) => {
                 let Some(entry) = redis.find(&key).await? else { return Ok(()) };
                 let Ok(scope) = blake3::Hash::from_hex(&entry.facts.scope) else { return Ok(()) };
                 let scope = *scope.as_bytes();
                 self.remember_words(&entry, scope);
-                if let (Some(semantic), Some(embedding)) = (&self.semantic, &embedding) {
-                    semantic.remember(scope, &entry, embedding);
+                if let Some(embedding) = embedding {
+                    self.remember_vector(scope, &entry, embedding).await;
                 }
             }
             News::Wrong { key, asked, similarity } => {
@@ -402,6 +417,8 @@ impl Cache {
         if let Some(semantic) = &self.semantic {
             semantic.keep();
             of("semantic").set(semantic.len() as f64);
+            let shared = matches!(self.vectors().await, Ok(Some(_)));
+            gauge!(names::CACHE_VECTORS_SHARED).set(f64::from(u8::from(shared)));
         }
         match &*self.store {
             Store::Memory(memory) => {

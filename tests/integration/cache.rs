@@ -16,6 +16,8 @@ mod replay;
 mod semantic;
 // Questions in other words; what is dropped.
 mod similar;
+// Their vectors in a real Redis 8.
+mod vectors;
 
 use sluicegate_simulator::{Settings, Simulator};
 use sluicegate_test_support::{Gateway, Response, post};

@@ -1,5 +1,10 @@
 //! Answers in a Redis that replicas share. One that is gone, slow, stopped or full costs a request a
 //! short wait at most, and nothing at all while its breaker is open.
+//!
+//! # Layout
+//! - [`vectors`]: those of questions, where it has vector sets
+
+pub mod vectors;
 
 use std::sync::Arc;
 use std::thread::ThreadId;
@@ -11,6 +16,7 @@ use redis::streams::{StreamId, StreamReadReply};
 use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult};
 use tokio::time::{Instant, timeout};
 
+use self::vectors::Support;
 use super::entry::{Entry, Garbage, Generation};
 use super::key::Key;
 use super::replicas::{self, News};
@@ -45,6 +51,8 @@ pub struct Redis {
     instance: String,
     /// The last of what they told.
     heard: Mutex<String>,
+    /// Whether it has vector sets.
+    support: Mutex<Support>,
 }
 
 impl std::fmt::Debug for Redis {
@@ -80,6 +88,7 @@ impl Redis {
             breaker: Arc::new(Breaker::new(BREAKER)),
             instance: format!("{:016x}", fastrand::u64(..)),
             heard: Mutex::new("0".into()),
+            support: Mutex::default(),
         })
     }
 
@@ -236,6 +245,7 @@ impl Redis {
             // It refuses, as when it is full, but it is there.
             Ok(Err(cause)) if is_refusal(&cause) => {
                 pass.success();
+                self.doubt_vectors(&cause);
                 tracing::debug!(%cause, "the cache's Redis refused");
                 Err(Unavailable)
             }
@@ -247,6 +257,8 @@ impl Redis {
     fn failed(&self, pass: Pass, cause: &str) -> Unavailable {
         tracing::debug!(cause, "the cache's Redis failed");
         pass.failure();
+        // It may be another when it is back.
+        self.support.lock().known = None;
         if self.breaker.state() == State::Open {
             tracing::warn!(cause, "the cache's Redis is left alone for now");
         }

@@ -209,7 +209,10 @@ impl<K: Clone + Eq + Hash> Rows<K> {
 }
 
 /// The vector at length 1.
-fn unit(vector: &[f32]) -> Result<Vec<f32>, VectorError> {
+///
+/// # Errors
+/// When it is too long, or has no direction.
+pub fn unit(vector: &[f32]) -> Result<Vec<f32>, VectorError> {
     if vector.len() > MAX_DIMENSIONS {
         return Err(VectorError::TooLong);
     }

@@ -1,5 +1,5 @@
 //! The look for an answer to a question that asks the same: by its words first, then by its meaning.
-//! What is found is a key; the answer under it is looked for as any other is.
+//! What is found is a key; the answer under it is looked for as any other is, or came with it from Redis.
 
 use std::sync::Arc;
 
@@ -103,25 +103,47 @@ impl Cache {
         embedding: &Embedding,
         least: f64,
     ) -> Result<Like, Reason> {
-        for near in semantic.find(question.scope, question.text, embedding, least)? {
+        let found = match self.vectors().await? {
+            Some(redis) => self.in_redis(redis, semantic, question, (embedding, least)).await?,
+            None => semantic
+                .find(question.scope, question.text, embedding, least)?
+                .into_iter()
+                .map(|near| (near, None))
+                .collect(),
+        };
+        for (near, entry) in found {
             if self.similar.is_blamed(question.key, near.key) {
                 continue;
             }
-            let looked = self.get(&near.key, question.owner, question.model).await;
-            let entry = match looked.entry {
+            let entry = match entry {
                 Some(entry) => Some(entry),
-                None => self.on_disk(semantic, question, &near.key).await,
+                None => self.of_own(semantic, question, &near.key).await,
             };
             if let Some(entry) = entry {
                 self.similar.given(question.key, near.key, near.similarity);
                 return Ok(Like { entry, similarity: near.similarity, by_words: false });
             }
-            // One that was dropped is not looked at again; one that Redis keeps from us may be.
-            if looked.trouble.is_none() {
-                semantic.forget(&near.key);
-            }
         }
         Err("absent")
+    }
+
+    /// The answer to a question whose vector this process has.
+    async fn of_own(
+        &self,
+        semantic: &Semantic,
+        question: &Asking<'_>,
+        key: &Key,
+    ) -> Option<Arc<Entry>> {
+        let looked = self.get(key, question.owner, question.model).await;
+        let entry = match looked.entry {
+            Some(entry) => Some(entry),
+            None => self.on_disk(semantic, question, key).await,
+        };
+        // One that was dropped is not looked at again; one that Redis keeps from us may be.
+        if entry.is_none() && looked.trouble.is_none() {
+            semantic.forget(key);
+        }
+        entry
     }
 
     /// An answer that lies on disk only, as after a restart.

@@ -1,7 +1,8 @@
 //! Questions that mean the same by their embeddings, each candidate re-checked by its words.
 //!
-//! Vectors lie in memory, in rows by scope and embedder; what lies on disk is there to be read at
-//! the next start, and by then also holds the answers. An embedder that is slow or gone is a miss.
+//! Vectors lie in memory, in rows by scope and embedder, unless Redis has them (`redis/vectors.rs`);
+//! what lies on disk is there to be read at the next start, and by then also holds the answers. An
+//! embedder that is slow or gone is a miss.
 //!
 //! # Layout
 //! - `batch`: texts that wait together are embedded together
@@ -34,7 +35,7 @@ use crate::config::cache::SemanticConfig;
 use crate::telemetry::names;
 
 /// Candidates that are looked at.
-const CANDIDATES: usize = 3;
+pub(super) const CANDIDATES: usize = 3;
 /// How long an embedding may take that no request waits for.
 const UNHURRIED: Duration = Duration::from_secs(10);
 /// How long anything stays on disk, whatever its own time says.
@@ -67,9 +68,6 @@ struct Known {
     text: String,
     owner: String,
     model: String,
-    /// A cosine at which it was found wrongly: it takes a higher one.
-    #[serde(skip)]
-    above: f64,
 }
 
 /// A candidate that passed.
@@ -188,34 +186,56 @@ impl Semantic {
         embedding: &Embedding,
         least: f64,
     ) -> Result<Vec<Near>, Reason> {
-        let asked = Question::analyse(text).map_err(|unfit| unfit.as_str())?;
         let Embedding { embedder, vector } = embedding;
         let rows = self.rows.lock().nearest(*scope, *embedder, vector, CANDIDATES);
         let rows = rows.map_err(|_| "embedder_failed")?;
         let known = self.known.lock();
-        let (mut near, mut reason) = (Vec::new(), "absent");
-        for (key, cosine) in rows {
-            let similarity = f64::from(cosine);
-            let Some(one) = known.get(&key) else { continue };
-            if similarity < least || similarity <= one.above {
+        let texts = rows.iter().filter_map(|(key, cosine)| {
+            let near = Near { key: *key, similarity: f64::from(*cosine) };
+            known.get(key).map(|known| (near, known.text.as_str()))
+        });
+        self.judge(text, least, texts)
+    }
+
+    /// Those of `candidates`, questions with their texts, that ask the same as `text`: alike enough, and
+    /// without a veto. Whoever found them, nothing is given past this.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn judge<'t>(
+        &self,
+        text: &str,
+        least: f64,
+        candidates: impl Iterator<Item = (Near, &'t str)>,
+    ) -> Result<Vec<Near>, Reason> {
+        let asked = Question::analyse(text).map_err(|unfit| unfit.as_str())?;
+        let (mut same, mut reason) = (Vec::new(), "absent");
+        for (near, text) in candidates {
+            if !self.is_like(near, least) {
                 reason = "unlike";
                 continue;
             }
-            let Ok(stored) = Question::analyse(&one.text) else { continue };
+            let Ok(stored) = Question::analyse(text) else { continue };
             match guard(&asked, &stored) {
-                Ok(()) => near.push(Near { key, similarity }),
+                Ok(()) => same.push(near),
                 Err(veto) => reason = veto.as_str(),
             }
         }
-        if near.is_empty() { Err(reason) } else { Ok(near) }
+        if same.is_empty() { Err(reason) } else { Ok(same) }
+    }
+
+    /// Whether a cosine is `least` or more, and more than one that was wrong.
+    #[must_use]
+    pub fn is_like(&self, near: Near, least: f64) -> bool {
+        let above = self.wrong.lock().get(&near.key).copied().unwrap_or(0.0);
+        near.similarity >= least && near.similarity > above
     }
 
     /// Remembers the question of `entry`.
     pub fn remember(&self, scope: Scope, entry: &Entry, embedding: &Embedding) {
         let facts = &entry.facts;
         let Some(text) = facts.question.clone() else { return };
-        let above = self.wrong.lock().get(&entry.key).copied().unwrap_or(0.0);
-        let known = Known { text, owner: facts.owner.clone(), model: facts.model.clone(), above };
+        let known = Known { text, owner: facts.owner.clone(), model: facts.model.clone() };
         let Ok(written) = serde_json::to_string(&known) else { return };
         if !self.add(scope, entry.key, embedding, known) {
             return;

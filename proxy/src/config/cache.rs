@@ -52,15 +52,29 @@ pub struct RawSemantic {
     /// Least cosine of two questions of which one may get the other's answer. It belongs to the
     /// embedder: `sluicegate cache eval` measures one. Default 0.95.
     pub threshold: Option<f64>,
+    /// Where vectors lie: `memory` (default), each process its own; `redis`, in the vector sets of
+    /// `cache.exact.redis`, for all replicas. A Redis without them, before 8, leaves them in memory.
+    pub vectors: Option<Vectors>,
     /// Directory that keeps questions and answers over restarts, made with mode 0700 where it is
-    /// missing; one process at a time. Default: in memory only.
+    /// missing; one process at a time; not with `vectors: redis`. Default: in memory only.
     pub path: Option<String>,
-    /// Questions remembered. Default 10000.
+    /// Questions remembered; in Redis, those of one scope. Default 10000.
     pub entries: Option<usize>,
     /// Largest size of `path`. Default `1GiB`.
     pub size: Option<ByteSize>,
     /// Longest wait for an embedding; then it is a miss. Default `50ms`.
     pub deadline: Option<Period>,
+}
+
+/// Where vectors lie.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Vectors {
+    /// In this process.
+    #[default]
+    Memory,
+    /// In the Redis that holds the answers.
+    Redis,
 }
 
 /// A model that makes embeddings.
@@ -198,6 +212,8 @@ pub struct SemanticConfig {
     pub model: String,
     /// Least cosine.
     pub threshold: f64,
+    /// Where their vectors lie.
+    pub vectors: Vectors,
     /// Where they are kept over restarts.
     pub path: Option<PathBuf>,
     /// Questions remembered.
@@ -258,6 +274,17 @@ pub(super) fn validate(
             "`cache.lexical.entries` must be more than zero; leave `lexical` out to be without",
         );
     }
+    let shared = |semantic: &&RawSemantic| semantic.vectors == Some(Vectors::Redis);
+    if let Some(semantic) = raw.semantic.as_ref().filter(shared) {
+        if raw.exact.redis.is_none() {
+            return wrong("`cache.semantic.vectors: redis` needs a Redis in `cache.exact.redis`");
+        }
+        if semantic.path.is_some() {
+            return wrong(
+                "`cache.semantic.path` is for vectors in memory; with `vectors: redis` leave it out",
+            );
+        }
+    }
     Ok(CacheConfig {
         policy: raw.policy,
         ttl: raw.ttl.0,
@@ -304,6 +331,7 @@ fn semantic(
         upstream,
         model: raw.embedder.model.clone(),
         threshold: raw.threshold.unwrap_or(0.95),
+        vectors: raw.vectors.unwrap_or_default(),
         path: raw.path.as_ref().map(PathBuf::from),
         entries: raw.entries.unwrap_or(10_000),
         size: raw.size.unwrap_or(ByteSize::mib(1024)).0,

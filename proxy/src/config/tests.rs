@@ -1,5 +1,6 @@
 //! What a configuration may say, and how a wrong one is refused.
 
+use super::cache::Vectors;
 use super::*;
 
 fn load(text: &str) -> Result<Config, ConfigError> {
@@ -125,4 +126,24 @@ fn undescribed(node: &serde_json::Value, path: &str, missing: &mut Vec<String>) 
             undescribed(child, &format!("{path}/{name}"), missing);
         }
     }
+}
+
+#[test]
+fn vectors_in_redis_need_a_redis_and_no_directory() {
+    let cache = |exact: &str, semantic: &str| {
+        let head = "upstreams:\n  o: { url: 'http://h', kind: ollama }\n";
+        format!(
+            "{head}cache:\n  exact: {{ {exact} }}\n  semantic: {{ embedder: {{ upstream: o, model: m \
+             }}, {semantic} }}\n"
+        )
+    };
+    let redis = "redis: 'redis://r:6379'";
+    let config = load(&cache(redis, "vectors: redis")).expect("valid");
+    assert_eq!(config.cache.semantic.expect("semantic").vectors, Vectors::Redis);
+    let config = load(&cache(redis, "path: /p")).expect("valid");
+    assert_eq!(config.cache.semantic.expect("semantic").vectors, Vectors::Memory);
+    let error = refusal(&cache("", "vectors: redis"));
+    assert!(error.contains("`cache.semantic.vectors: redis` needs a Redis"), "{error}");
+    let error = refusal(&cache(redis, "vectors: redis, path: /p"));
+    assert!(error.contains("`cache.semantic.path` is for vectors in memory"), "{error}");
 }

@@ -55,6 +55,8 @@ pub const CACHE_LOOKUPS: &str = "sluicegate_cache_lookups_total";
 pub const CACHE_ENTRIES: &str = "sluicegate_cache_entries";
 /// Questions remembered to be found in other words.
 pub const CACHE_QUESTIONS: &str = "sluicegate_cache_questions";
+/// 1 while the vectors of questions lie in Redis, 0 while in memory.
+pub const CACHE_VECTORS_SHARED: &str = "sluicegate_cache_vectors_shared";
 /// Time to get an embedding of a question.
 pub const CACHE_EMBED_SECONDS: &str = "sluicegate_cache_embed_seconds";
 /// Bytes of questions and answers on disk.
@@ -165,6 +167,7 @@ pub fn describe() {
     describe_counter!(CACHE_LOOKUPS, "Requests by what the cache had to do with them.");
     describe_gauge!(CACHE_ENTRIES, "Answers held in memory.");
     describe_gauge!(CACHE_QUESTIONS, "Questions remembered to be found in other words.");
+    describe_gauge!(CACHE_VECTORS_SHARED, "1 while the vectors of questions lie in Redis.");
     describe_histogram!(CACHE_EMBED_SECONDS, Unit::Seconds, "Time to get an embedding.");
     describe_gauge!(CACHE_DISK_BYTES, Unit::Bytes, "Bytes of questions and answers on disk.");
     describe_histogram!(CACHE_SIMILARITY, "Cosine of questions given another's answer.");

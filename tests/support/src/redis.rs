@@ -1,5 +1,6 @@
 //! A real Redis of a test's own, on a Unix socket.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -12,6 +13,7 @@ use crate::PATIENCE;
 
 /// A running Redis; it is killed when dropped.
 pub struct Redis {
+    program: OsString,
     child: Child,
     dir: tempfile::TempDir,
 }
@@ -26,13 +28,29 @@ impl Redis {
     /// Starts one with further arguments.
     #[must_use]
     pub fn start_with(more: &[&str]) -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a directory");
-        let Some(child) = spawn(dir.path(), more) else {
+        let started = Self::run(PROGRAM.into(), more);
+        if started.is_none() {
             assert!(std::env::var_os("CI").is_none(), "redis-server is not installed");
             eprintln!("skipped: redis-server is not installed");
-            return None;
-        };
-        Some(Self { child, dir })
+        }
+        started
+    }
+
+    /// Starts one with vector sets, version 8 or later: `$SLUICEGATE_REDIS8`, else the ordinary one where
+    /// it is as new; skips where there is none.
+    #[must_use]
+    pub fn start_8() -> Option<Self> {
+        let started = redis_8().and_then(|program| Self::run(program, &[]));
+        if started.is_none() {
+            eprintln!("skipped: no redis-server of version 8; SLUICEGATE_REDIS8 can name one");
+        }
+        started
+    }
+
+    fn run(program: OsString, more: &[&str]) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let child = spawn(&program, dir.path(), more)?;
+        Some(Self { program, child, dir })
     }
 
     /// Its URL.
@@ -55,7 +73,16 @@ impl Redis {
 
     /// Starts it again, empty.
     pub fn revive(&mut self) {
-        self.child = spawn(self.dir.path(), &[]).expect("it was there before");
+        self.child = spawn(&self.program, self.dir.path(), &[]).expect("it was there before");
+    }
+
+    /// Puts one of version 8 in its place; whether there is one.
+    pub fn upgrade(&mut self) -> bool {
+        let Some(program) = redis_8() else { return false };
+        self.kill();
+        self.program = program;
+        self.revive();
+        true
     }
 
     /// Sends it a command; gives what it answers, as it stands on the wire.
@@ -83,13 +110,27 @@ impl Drop for Redis {
     }
 }
 
+const PROGRAM: &str = "redis-server";
 const SOCKET: &str = "redis.sock";
 
-fn spawn(dir: &Path, more: &[&str]) -> Option<Child> {
+/// The version of the ordinary one, its first number.
+#[must_use]
+pub fn version() -> Option<u32> {
+    let said = Command::new(PROGRAM).arg("--version").output().ok()?;
+    let said = String::from_utf8(said.stdout).ok()?;
+    said.split_once("v=")?.1.split('.').next()?.parse().ok()
+}
+
+fn redis_8() -> Option<OsString> {
+    std::env::var_os("SLUICEGATE_REDIS8")
+        .or_else(|| version().filter(|version| *version >= 8).map(|_| PROGRAM.into()))
+}
+
+fn spawn(program: &OsStr, dir: &Path, more: &[&str]) -> Option<Child> {
     let socket = dir.join(SOCKET);
     // The one before may have left its own.
     let _ = std::fs::remove_file(&socket);
-    let child = Command::new("redis-server")
+    let child = Command::new(program)
         .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
         .arg(&socket)
         .arg("--dir")

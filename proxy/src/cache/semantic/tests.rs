@@ -1,5 +1,6 @@
 use super::super::entry::tests::entry as fixture;
 use super::*;
+use crate::config::cache::Vectors;
 
 /// A text's vector is given with it: `text|x,y`.
 struct Written;
@@ -26,6 +27,7 @@ fn config(path: Option<&std::path::Path>) -> SemanticConfig {
         upstream: 0,
         model: "m".into(),
         threshold: 0.95,
+        vectors: Vectors::Memory,
         path: path.map(std::path::Path::to_path_buf),
         entries: 10,
         size: 64 << 20,
@@ -61,6 +63,24 @@ async fn candidates_must_be_near_and_pass_the_guard() {
     assert_eq!(semantic.find(&[6; 32], ASKED, &vector(&[1.0, 0.0]), 0.95), Err("absent"));
     let other = Embedding { embedder: [2; 16], ..vector(&[1.0, 0.0]) };
     assert_eq!(semantic.find(&SCOPE, ASKED, &other, 0.95), Err("absent"));
+}
+
+#[tokio::test]
+async fn whoever_finds_candidates_they_are_judged() {
+    let semantic = semantic(None);
+    let key = entry(STORED).key;
+    let judge = |text: &str, stored: &str, similarity| {
+        semantic.judge(text, 0.95, [(Near { key, similarity }, stored)].into_iter())
+    };
+    assert_eq!(judge(ASKED, STORED, 0.96), Ok(vec![Near { key, similarity: 0.96 }]));
+    for similarity in [0.94, -1.0, f64::NAN] {
+        assert_eq!(judge(ASKED, STORED, similarity), Err("unlike"));
+    }
+    assert!(judge("Who never invented the steam engine?", STORED, 1.0).is_err());
+    assert_eq!(judge(ASKED, "", 1.0), Err("absent"));
+    semantic.raise(key, 0.97);
+    assert_eq!(judge(ASKED, STORED, 0.97), Err("unlike"));
+    assert!(judge(ASKED, STORED, 0.98).is_ok());
 }
 
 #[tokio::test]
