@@ -176,7 +176,6 @@ async fn tokens_are_counted_by_an_upstream_that_may_know_better() {
     let answer = post(gateway.data, COUNT, body).await;
     assert_eq!(answer.header("x-sluicegate-upstream"), Some("lm"));
     assert_eq!(answer.status, 404, "what it says is passed on: {}", answer.text());
-    assert_eq!(simulator.recorder().last().expect("a request").path, COUNT);
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ async fn while_comments_keep_it_company() {
     let settings = Settings { first_token: Duration::from_secs(60), ..Settings::default() };
     let simulator = simulator(settings).await;
     let config = format!(
-        "upstreams:\n{}routes:\n  - {{ model: \"*\", targets: [{{ upstream: host }}], wait_comments: 20ms }}\n",
+        "upstreams:\n{}routes:\n  - {{ model: \"*\", targets: [{{ upstream: host }}], wait_comments: 50ms }}\n",
         upstream("host", &simulator, "max_concurrent: 1")
     );
     let gateway = Gateway::start(BIN, &config);
