@@ -59,6 +59,20 @@ async fn people_load_unload_and_pin_models() {
 }
 
 #[tokio::test]
+async fn a_command_is_not_answered_from_before_the_one_before() {
+    let host = Host::start(two()).await;
+    let gateway = Terms::default().alone(&host).await;
+    for times in 1..=5 {
+        done(&gateway, "load", A).await;
+        assert_eq!(host.loads(A), times);
+        done(&gateway, "unload", A).await;
+        assert!(!is_resident(&gateway, A).await);
+    }
+    done(&gateway, "pin", A).await;
+    assert_eq!(host.loads(A), 6);
+}
+
+#[tokio::test]
 async fn a_model_is_unpinned_under_any_of_its_names() {
     let host = Host::start(card(16, &[("plain:latest", 4)])).await;
     let gateway = Terms::default().alone(&host).await;

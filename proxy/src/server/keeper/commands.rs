@@ -117,13 +117,22 @@ impl Keeper {
         }
     }
 
-    async fn unload(&self, backend: &Backend, model: &str) -> Result<(), Refusal> {
+    async fn unload(&mut self, backend: &Backend, model: &str) -> Result<(), Refusal> {
         if backend.is_pinned(model) {
             return Err(Refusal::Busy("it is pinned, and would be loaded again"));
         }
         loads::unload(&backend.origin, &self.pool, model)
             .await
             .map_err(|cause| Refusal::Failed(cause.to_string()))?;
+        // A command right after this one must not be answered from before it.
+        for _ in 0..20 {
+            let asked = backend.refresh_residency(&self.shared.gpus, &self.pool).await;
+            if asked.is_err() || backend.residency.of(model).resident != Some(true) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.looker.tell(&self.shared, backend);
         self.shared.events.note(&self.name, Some(model), "unloaded on request".into());
         Ok(())
     }
