@@ -24,9 +24,9 @@ start() {
     done
 }
 
-start host --models "gpt-oss:20b=14.2,all-minilm:latest=1" --vram 16 --card "$dir/card" --interval 15 --first 50
+start host --models "gpt-oss:20b=14.2,all-minilm:latest=1" --vram 16 --card "$dir/card" --tokens 8 --interval 45 --first 50
 host_url=$url host_pid=$pid
-start container --models "llama3.2:3b=3,all-minilm:latest=1" --interval 15 --first 50
+start container --models "llama3.2:3b=3,all-minilm:latest=1" --tokens 8 --interval 45 --first 50
 
 cat >"$dir/demo.yaml" <<END
 listen: 127.0.0.1:$port

