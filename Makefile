@@ -1,11 +1,15 @@
 # Every target does the set-up it needs and says what it installs.
 # Always of the workspace: with fewer packages cargo would choose other features and build anew.
-BUILD = cargo build --release --workspace --bin sluicegate --bin sluicegate-simulator
+BUILD = cargo build --release --workspace --bin sluicegate --bin sluicegate-simulator \
+	$(if $(FEATURES),--features sluicegate/$(FEATURES))
+
+SAY = test -e target/release/sluicegate || \
+	echo "The first build takes 10 to 20 minutes on two cores, its last step alone some five."
 
 .PHONY: help run demo test bench fmt lint
 
 help:
-	@echo "make run    serve Ollama on this machine, or CONFIG=file.yaml"
+	@echo "make run    serve Ollama on this machine, or CONFIG=file.yaml; FEATURES=local-embedder"
 	@echo "make demo   a gateway before two fake Ollamas, to try an SDK against"
 	@echo "make test   every test: Rust, the OpenAI SDKs, fuzzing for a while"
 	@echo "make bench  against nginx in one run; results go to benches/results/"
@@ -13,11 +17,13 @@ help:
 
 run:
 	@sh tests/setup.sh build
+	@$(SAY)
 	$(BUILD)
 	target/release/sluicegate serve $(if $(CONFIG),--config $(CONFIG))
 
 demo:
 	@sh tests/setup.sh build
+	@$(SAY)
 	$(BUILD)
 	@sh tests/demo.sh
 

@@ -14,6 +14,9 @@ mod redis;
 mod replay;
 // Questions of the same meaning.
 mod semantic;
+// Their embeddings made by the gateway itself.
+#[cfg(feature = "local-embedder")]
+mod local;
 // Questions in other words; what is dropped.
 mod similar;
 // Their vectors in a real Redis 8.

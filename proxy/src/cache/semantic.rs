@@ -57,7 +57,7 @@ pub struct Embedding {
 
 /// Makes embeddings.
 #[async_trait]
-pub trait Embedder: Send + Sync {
+pub trait Embedder: std::fmt::Debug + Send + Sync {
     /// The embeddings of `texts`, in their order.
     async fn embed(&self, texts: Vec<String>) -> Result<Vec<Embedding>, String>;
 }

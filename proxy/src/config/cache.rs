@@ -15,6 +15,10 @@ use super::units::{ByteSize, Period, Secret};
 /// The longest an answer is kept: longer is not what a cache is for.
 const MAX_TTL: Duration = Duration::from_secs(30 * 86_400);
 
+/// What a program says that has no embedder of its own.
+pub const NO_LOCAL_EMBEDDER: &str = "this program was built without the feature that runs an embedder \
+    itself: build it with `--features local-embedder`, or name an `upstream`";
+
 /// Answers given before, given again.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -77,15 +81,20 @@ pub enum Vectors {
     Redis,
 }
 
-/// A model that makes embeddings.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// A model that makes embeddings: an upstream's, or one in a directory.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct RawEmbedder {
     /// Name of an upstream.
-    #[schemars(with = "String")]
-    pub upstream: Spanned<String>,
+    #[schemars(with = "Option<String>")]
+    pub upstream: Option<Spanned<String>>,
     /// The model's name there.
-    pub model: String,
+    pub model: Option<String>,
+    /// Instead of both: directory of a BERT-like model (`config.json`, `tokenizer.json`,
+    /// `model.safetensors`) that this process runs on the CPU, read at start. Needs a build with the
+    /// cargo feature `local-embedder`.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Spanned<String>>,
 }
 
 /// Questions with an answer of the operator's own.
@@ -206,10 +215,8 @@ pub struct CacheConfig {
 /// Questions matched by their meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SemanticConfig {
-    /// Index into [`super::Config::upstreams`].
-    pub upstream: usize,
-    /// The embedder's name there.
-    pub model: String,
+    /// Who makes embeddings.
+    pub embedder: EmbedderConfig,
     /// Least cosine.
     pub threshold: f64,
     /// Where their vectors lie.
@@ -222,6 +229,20 @@ pub struct SemanticConfig {
     pub size: u64,
     /// Longest wait for an embedding.
     pub deadline: Duration,
+}
+
+/// A model that makes embeddings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EmbedderConfig {
+    /// An upstream's.
+    Upstream {
+        /// Index into [`super::Config::upstreams`].
+        upstream: usize,
+        /// The model's name there.
+        model: String,
+    },
+    /// That in a directory.
+    Local(PathBuf),
 }
 
 /// Questions with an answer of the operator's own.
@@ -321,15 +342,33 @@ fn pinned(raw: &RawPinned, source: &Source) -> Result<PinnedConfig, ConfigError>
     })
 }
 
+fn embedder(
+    raw: &RawEmbedder,
+    upstreams: &[UpstreamConfig],
+    source: &Source,
+) -> Result<EmbedderConfig, ConfigError> {
+    match (&raw.upstream, &raw.model, &raw.path) {
+        (Some(upstream), Some(model), None) => Ok(EmbedderConfig::Upstream {
+            upstream: super::validate::upstream_named(upstream, upstreams, source)?,
+            model: model.clone(),
+        }),
+        (None, None, Some(path)) if cfg!(feature = "local-embedder") => {
+            Ok(EmbedderConfig::Local(PathBuf::from(&path.value)))
+        }
+        (None, None, Some(path)) => Err(source.error_at(path.defined, NO_LOCAL_EMBEDDER)),
+        _ => Err(ConfigError::general(
+            "`cache.semantic.embedder` needs an `upstream` and a `model`, or a `path` alone",
+        )),
+    }
+}
+
 fn semantic(
     raw: &RawSemantic,
     upstreams: &[UpstreamConfig],
     source: &Source,
 ) -> Result<SemanticConfig, ConfigError> {
-    let upstream = super::validate::upstream_named(&raw.embedder.upstream, upstreams, source)?;
     let config = SemanticConfig {
-        upstream,
-        model: raw.embedder.model.clone(),
+        embedder: embedder(&raw.embedder, upstreams, source)?,
         threshold: raw.threshold.unwrap_or(0.95),
         vectors: raw.vectors.unwrap_or_default(),
         path: raw.path.as_ref().map(PathBuf::from),

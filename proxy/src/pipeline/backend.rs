@@ -14,6 +14,7 @@ use super::prepare::Runner;
 use crate::admission::{Ask, Gate, Offload, Priority, Terms};
 use crate::breaker::Breaker;
 use crate::config::admission::{self, Admission};
+use crate::config::cache::EmbedderConfig;
 use crate::config::gpus::GpusBehind;
 use crate::config::models::Keep;
 use crate::config::raw::{self, UpstreamKind};
@@ -361,8 +362,10 @@ impl Backend {
 }
 
 fn embedder(config: &Config, index: usize) -> Option<String> {
-    let semantic = config.cache.semantic.as_ref().filter(|one| one.upstream == index)?;
-    Some(semantic.model.clone())
+    match &config.cache.semantic.as_ref()?.embedder {
+        EmbedderConfig::Upstream { upstream, model } if *upstream == index => Some(model.clone()),
+        EmbedderConfig::Upstream { .. } | EmbedderConfig::Local(_) => None,
+    }
 }
 
 fn teller(

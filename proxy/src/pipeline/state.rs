@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::backend::Backend;
-use super::embedder::UpstreamEmbedder;
+use super::embedder::{self, SharedEmbedder};
 use crate::cache::Cache;
 use crate::cache::flight::Flights;
 use crate::config::Config;
@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub chains: Vec<Option<Arc<Chain>>>,
     /// The response cache.
     pub cache: Arc<Cache>,
+    /// Its embedder.
+    pub embedder: Option<SharedEmbedder>,
 }
 
 impl Snapshot {
@@ -69,10 +71,10 @@ impl Snapshot {
                 .map(Arc::new)
         };
         let chains = config.routes.iter().map(|route| chain(&route.plugins)).collect();
-        let embedder = UpstreamEmbedder::of(&config.cache, &backends);
+        let embedder = embedder::of(&config.cache, &backends, previous)?;
         let before = previous.map(|snapshot| &snapshot.cache);
-        let cache = Cache::new(&config.cache, embedder, before)?;
-        Ok(Self { config, backends, table, callers, plugins, chains, cache })
+        let cache = Cache::new(&config.cache, embedder.clone(), before)?;
+        Ok(Self { config, backends, table, callers, plugins, chains, cache, embedder })
     }
 
     /// The plugins of the route that `plan` came from.

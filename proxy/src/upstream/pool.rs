@@ -1,7 +1,6 @@
 //! Idle connections, kept for the next request. Each worker has a pool of its own, so that a
 //! connection is never polled from two threads.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,14 +18,19 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "a connection is large and moves with every request")]
 pub struct Pool {
-    idle: Mutex<HashMap<u64, Vec<Box<Connection>>>>,
+    /// With the upstream's key; there are few upstreams.
+    idle: Mutex<Vec<(u64, Vec<Box<Connection>>)>>,
 }
 
 impl Pool {
     /// The most recently used connection that still stands.
     pub(super) fn take(&self, origin: &Origin) -> Option<Box<Connection>> {
         loop {
-            let mut connection = self.idle.lock().get_mut(&origin.pool_key)?.pop()?;
+            let mut connection = {
+                let mut idle = self.idle.lock();
+                let (_, kept) = idle.iter_mut().find(|(key, _)| *key == origin.pool_key)?;
+                kept.pop()?
+            };
             if connection.idle_since.elapsed() < IDLE_TIMEOUT && connection.is_usable() {
                 return Some(connection);
             }
@@ -41,19 +45,20 @@ impl Pool {
         connection.reused = true;
         connection.idle_since = Instant::now();
         let mut idle = self.idle.lock();
-        let kept = idle.entry(origin_key).or_default();
-        if kept.len() < MAX_IDLE {
-            kept.push(connection);
+        match idle.iter_mut().find(|(key, _)| *key == origin_key) {
+            Some((_, kept)) if kept.len() < MAX_IDLE => kept.push(connection),
+            Some(_) => {}
+            None => idle.push((origin_key, vec![connection])),
         }
     }
 
     /// Drops connections that were closed or idled too long.
     pub fn sweep(&self) {
         let mut idle = self.idle.lock();
-        for kept in idle.values_mut() {
+        for (_, kept) in idle.iter_mut() {
             kept.retain_mut(|one| one.idle_since.elapsed() < IDLE_TIMEOUT && one.is_usable());
             kept.shrink_to_fit();
         }
-        idle.retain(|_, kept| !kept.is_empty());
+        idle.retain(|(_, kept)| !kept.is_empty());
     }
 }

@@ -1,8 +1,9 @@
 use super::super::entry::tests::entry as fixture;
 use super::*;
-use crate::config::cache::Vectors;
+use crate::config::cache::{EmbedderConfig, Vectors};
 
 /// A text's vector is given with it: `text|x,y`.
+#[derive(Debug)]
 struct Written;
 
 #[async_trait]
@@ -24,8 +25,7 @@ fn vector(vector: &[f32]) -> Embedding {
 
 fn config(path: Option<&std::path::Path>) -> SemanticConfig {
     SemanticConfig {
-        upstream: 0,
-        model: "m".into(),
+        embedder: EmbedderConfig::Upstream { upstream: 0, model: "m".into() },
         threshold: 0.95,
         vectors: Vectors::Memory,
         path: path.map(std::path::Path::to_path_buf),

@@ -8,19 +8,16 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::backend::Backend;
-use super::state::Snapshot;
 use crate::cache::semantic::{Embedder, EmbedderId, Embedding};
-use crate::config::{CacheConfig, Config};
+use crate::pipeline::backend::Backend;
 use crate::upstream::{Pool, ask};
 
 /// The longest one request may take; a model may have to be loaded for it.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Texts in one request, where many are embedded.
-const BATCH: usize = 32;
 
 /// A model that makes embeddings.
-pub struct UpstreamEmbedder {
+#[derive(Debug)]
+pub(super) struct UpstreamEmbedder {
     backend: Arc<Backend>,
     model: String,
     pool: Arc<Pool>,
@@ -45,11 +42,9 @@ struct Item {
 }
 
 impl UpstreamEmbedder {
-    /// The embedder that `config` wants.
-    pub fn of(config: &CacheConfig, backends: &[Arc<Backend>]) -> Option<Arc<dyn Embedder>> {
-        let wanted = config.semantic.as_ref()?;
-        let backend = Arc::clone(backends.get(wanted.upstream)?);
-        Some(Arc::new(Self { backend, model: wanted.model.clone(), pool: Arc::default() }))
+    /// The model of this name at `backend`.
+    pub(super) fn new(backend: &Arc<Backend>, model: &str) -> Self {
+        Self { backend: Arc::clone(backend), model: model.to_owned(), pool: Arc::default() }
     }
 
     /// Changes with the model's weights, so that vectors of old ones are not compared with new.
@@ -93,31 +88,4 @@ impl Embedder for UpstreamEmbedder {
         let embedding = |vector: Vec<f32>| Embedding { embedder, vector: vector.into() };
         Ok(vectors.into_iter().map(embedding).collect())
     }
-}
-
-/// A text's place among others.
-pub type Vector = Arc<[f32]>;
-
-/// The vectors of `texts` by the embedder that `config` names, to try it with.
-///
-/// # Errors
-/// In words, when there is none, or it fails.
-pub async fn embed_all(mut config: Config, texts: Vec<String>) -> Result<Vec<Vector>, String> {
-    let Some(semantic) = config.cache.semantic.take() else {
-        return Err("the configuration has no `cache.semantic`".into());
-    };
-    // Nothing but the upstreams is needed, and another process may be using the rest.
-    config.routes.clear();
-    config.cache = CacheConfig::default();
-    let tls = crate::server::upstream_tls(&config)?;
-    let snapshot = Snapshot::new(config, tls.as_ref(), Vec::new(), None)?;
-    let wanted = CacheConfig { semantic: Some(semantic), ..CacheConfig::default() };
-    let embedder = UpstreamEmbedder::of(&wanted, &snapshot.backends)
-        .ok_or_else(|| "its upstream does not exist".to_owned())?;
-    let mut vectors = Vec::with_capacity(texts.len());
-    for batch in texts.chunks(BATCH) {
-        let embedded = embedder.embed(batch.to_vec()).await?;
-        vectors.extend(embedded.into_iter().map(|one| one.vector));
-    }
-    if vectors.len() == texts.len() { Ok(vectors) } else { Err("vectors are missing".into()) }
 }
