@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
+/// Connections that wait to be accepted: with fewer, a burst would be measured by its retransmissions.
+const BACKLOG: u32 = 4096;
 /// Events of a stream unless the request says otherwise.
 const EVENTS: u64 = 64;
 
 pub(crate) async fn run(listen: SocketAddr) -> io::Result<()> {
-    let listener = TcpListener::bind(listen).await?;
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(listen)?;
+    let listener = socket.listen(BACKLOG)?;
     eprintln!("upstream http://{}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
