@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use sluicegate_simulator::{Settings, Simulator};
-use sluicegate_test_support::Gateway;
+use sluicegate_test_support::{Gateway, skipped};
 
 use super::{BIN, MODEL, simulator, upstream};
 
@@ -24,7 +24,7 @@ pub(crate) async fn run_suite(
     config: &str,
 ) -> bool {
     let Some(interpreter) = std::env::var_os(program) else {
-        eprintln!("skipped: {program} is not set; `make test` sets it up");
+        skipped(&format!("{program} is not set; `make test` sets it up"));
         return false;
     };
     // Scripted faults are not to trip the breaker.

@@ -42,7 +42,9 @@ async fn nvidia_cards_are_shown_and_measured() {
         .arg(format!("-DCONTROL=\"{}\"", dir.path().join("control").display()))
         .arg(data("fake_nvml.c"))
         .status();
-    let Ok(built) = built else { return eprintln!("skipped: there is no C compiler") };
+    let Ok(built) = built else {
+        return sluicegate_test_support::skipped("there is no C compiler");
+    };
     assert!(built.success(), "the library does not compile");
     let config = format!("gpus: {{ nvml_library: \"{}\", poll: 50ms }}", library.display());
     let (gateway, _host) = pair(Settings::default(), &config).await;

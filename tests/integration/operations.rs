@@ -43,7 +43,7 @@ pub(super) fn satisfies_promtool(page: &str) {
         .spawn();
     let Ok(mut promtool) = promtool else {
         assert!(std::env::var_os("CI").is_none(), "promtool is not installed");
-        return eprintln!("skipped: promtool is not installed");
+        return sluicegate_test_support::skipped("promtool is not installed");
     };
     use std::io::Write as _;
     promtool.stdin.take().expect("piped").write_all(page.as_bytes()).expect("written");

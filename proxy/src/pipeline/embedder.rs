@@ -4,8 +4,6 @@
 mod local;
 mod upstream;
 
-#[cfg(not(feature = "local-embedder"))]
-use crate::config::cache::NO_LOCAL_EMBEDDER;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +12,8 @@ use super::backend::Backend;
 use super::state::Snapshot;
 use crate::cache::semantic::Embedder;
 use crate::config::cache::EmbedderConfig;
+#[cfg(not(feature = "local-embedder"))]
+use crate::config::cache::NO_LOCAL_EMBEDDER;
 use crate::config::{CacheConfig, Config};
 
 /// Texts in one request, where many are embedded.

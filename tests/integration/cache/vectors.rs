@@ -314,7 +314,7 @@ async fn a_redis_without_vector_sets_leaves_them_in_memory() {
     assert_eq!(first.stderr().matches(WARNING).count(), 1);
     // One that can comes in its place.
     if !redis.upgrade() {
-        return eprintln!("skipped the rest: no redis-server of version 8");
+        return sluicegate_test_support::skipped("the rest, without a redis-server of version 8");
     }
     eventually("it is used", async || {
         ask(&first, &cool(STORED, "")).await;

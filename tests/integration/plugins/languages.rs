@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Gateway, eventually, get, post};
+use sluicegate_test_support::{Gateway, eventually, get, post, skipped};
 
 use super::at;
 use crate::{BIN, CHAT, MODEL, chat, simulator, upstream};
@@ -16,7 +16,7 @@ use crate::{BIN, CHAT, MODEL, chat, simulator, upstream};
 fn tool(variable: &str) -> Option<OsString> {
     let found = std::env::var_os(variable);
     if found.is_none() {
-        eprintln!("skipped: {variable} is not set; `make test` sets it up");
+        skipped(&format!("{variable} is not set; `make test` sets it up"));
     }
     found
 }

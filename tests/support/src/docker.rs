@@ -159,7 +159,7 @@ fn or_skip<T>(found: Result<T, String>) -> Option<T> {
         Ok(found) => Some(found),
         Err(why) => {
             assert!(std::env::var_os("DOCKER_TESTS").is_none(), "no Docker Engine: {why}");
-            eprintln!("skipped: no Docker Engine: {why}");
+            crate::skipped(&format!("no Docker Engine: {why}"));
             None
         }
     }

@@ -18,10 +18,18 @@ pub mod redis;
 pub use client::{Connection, Response, get, post, request};
 pub use gateway::Gateway;
 
+use std::io::Write as _;
 use std::time::Duration;
 
 /// Longest any single step of a test may take. Generous: machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Says on the terminal that a test, or the rest of one, does not run. What a test that passes prints in
+/// the usual way is not shown, so that nobody would know.
+pub fn skipped(why: &str) {
+    // Nobody looks where there is no terminal.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
 
 /// Waits for `what`, which must come true in reasonable time.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {

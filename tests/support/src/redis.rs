@@ -31,7 +31,7 @@ impl Redis {
         let started = Self::run(PROGRAM.into(), more);
         if started.is_none() {
             assert!(std::env::var_os("CI").is_none(), "redis-server is not installed");
-            eprintln!("skipped: redis-server is not installed");
+            crate::skipped("redis-server is not installed");
         }
         started
     }
@@ -42,7 +42,7 @@ impl Redis {
     pub fn start_8() -> Option<Self> {
         let started = redis_8().and_then(|program| Self::run(program, &[]));
         if started.is_none() {
-            eprintln!("skipped: no redis-server of version 8; SLUICEGATE_REDIS8 can name one");
+            crate::skipped("no redis-server of version 8; SLUICEGATE_REDIS8 can name one");
         }
         started
     }

@@ -34,6 +34,19 @@ fn found(a: &str, b: &str) -> bool {
     matches!(index.find(&SCOPE, &asked, |()| true), Found::Hit(()))
 }
 
+/// Uncased embedders make one vector of each of these pairs, or nearly.
+#[test]
+fn what_embedders_do_not_see_is_seen_here() {
+    for (a, b) in [
+        ("What does 🦊 mean in a message?", "What does 🦁 mean in a message?"),
+        ("How do I greet a Polish friend?", "How do I greet a polish friend?"),
+        ("Is it safe to eat raw eggs?", "Is it not safe to eat raw eggs?"),
+        ("What is the sum of 2+2 here?", "What is the sum of 2+3 here?"),
+    ] {
+        assert!(!unvetoed(a, b) && !unvetoed(b, a), "{a} | {b}");
+    }
+}
+
 #[test]
 fn the_gate_holds_on_the_reference_pairs() {
     let tally = Tally::of(&pairs("similarity_pairs.jsonl"), accepted);

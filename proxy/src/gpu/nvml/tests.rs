@@ -32,7 +32,7 @@ impl Fake {
         match built {
             Ok(status) => assert!(status.success(), "cc: {status}"),
             Err(error) => {
-                eprintln!("skipped, as there is no C compiler: {error}");
+                sluicegate_test_support::skipped(&format!("there is no C compiler: {error}"));
                 return None;
             }
         }
