@@ -9,8 +9,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::Keeper;
 use super::warm::{STAY_TIMEOUT, keep_alive, loaded_options};
+use super::{Keeper, load};
 use crate::admission::Decision;
 use crate::ollama::plain;
 use crate::pipeline::backend::Backend;
@@ -21,6 +21,8 @@ const WAITING: usize = 16;
 /// Longest time for one: a large model loads from a slow disk.
 const DEADLINE: Duration = Duration::from_secs(600);
 
+/// Longest wait for an idle model to be gone that was to be unloaded.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
 /// How long a model stays that is pinned no more: as long as Ollama keeps others by default.
 const AS_OTHERS: Duration = Duration::from_secs(300);
 
@@ -121,17 +123,11 @@ impl Keeper {
         if backend.is_pinned(model) {
             return Err(Refusal::Busy("it is pinned, and would be loaded again"));
         }
-        loads::unload(&backend.origin, &self.pool, model)
+        // One that is in use goes when it is idle; nobody waits for that.
+        load::unload(&self.shared, &self.pool, backend, model, GONE_WITHIN)
             .await
             .map_err(|cause| Refusal::Failed(cause.to_string()))?;
         // A command right after this one must not be answered from before it.
-        for _ in 0..20 {
-            let asked = backend.refresh_residency(&self.shared.gpus, &self.pool).await;
-            if asked.is_err() || backend.residency.of(model).resident != Some(true) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
         self.looker.tell(&self.shared, backend);
         self.shared.events.note(&self.name, Some(model), "unloaded on request".into());
         Ok(())

@@ -105,20 +105,9 @@ impl Run {
             let in_the_way = "which is in its way, could not be evicted";
             Unloaded::Blocked(format!("`{model}`, {in_the_way}: {why}"))
         };
-        loads::unload(&backend.origin, &self.pool, model)
-            .await
-            .map_err(|cause| failed(cause.to_string()))?;
-        let deadline = Instant::now() + EVICTED_WITHIN;
-        loop {
-            // What cannot be asked is still there as far as anybody knows.
-            let asked = backend.refresh_residency(&self.shared.gpus, &self.pool).await;
-            if asked.is_ok() && backend.residency.of(model).resident == Some(false) {
-                break;
-            }
-            if Instant::now() >= deadline {
-                return Err(failed("it is still in use".into()));
-            }
-            sleep(LOOK_EVERY).await;
+        let gone = unload(&self.shared, &self.pool, backend, model, EVICTED_WITHIN).await;
+        if !gone.map_err(|cause| failed(cause.to_string()))? {
+            return Err(failed("it is still in use".into()));
         }
         counter!(names::EVICTIONS, "upstream" => backend.name().to_owned()).increment(1);
         self.shared.events.note(backend.name(), Some(model), format!("evicted for {for_model}"));
@@ -156,6 +145,32 @@ impl Run {
             Ok(Some(false) | None) => failed("Ollama said it was loaded, and does not list it"),
             Err(cause) => failed(&format!("it cannot be seen whether it is loaded: {cause}")),
         }
+    }
+}
+
+/// Has `model` unloaded, and looks for `limit` at most whether it is gone.
+///
+/// # Errors
+/// When the upstream could not be told.
+pub(super) async fn unload(
+    shared: &Shared,
+    pool: &Arc<Pool>,
+    backend: &Backend,
+    model: &str,
+    limit: Duration,
+) -> Result<bool, Unanswered> {
+    loads::unload(&backend.origin, pool, model).await?;
+    let deadline = Instant::now() + limit;
+    loop {
+        // What cannot be asked is still there as far as anybody knows.
+        let asked = backend.refresh_residency(&shared.gpus, pool).await;
+        if asked.is_ok() && backend.residency.of(model).resident == Some(false) {
+            return Ok(true);
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        sleep(LOOK_EVERY).await;
     }
 }
 
