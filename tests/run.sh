@@ -12,7 +12,7 @@ SLUICEGATE_COMPONENTIZE_JS=$PWD/target/clients/componentize-js
 export SLUICEGATE_PYTHON SLUICEGATE_NODE MODULES SLUICEGATE_COMPONENTIZE_PY SLUICEGATE_COMPONENTIZE_JS
 
 cargo fmt --all --check
-# With every feature; the demo at the end runs what `make run` builds, without.
+# With every feature; what `make run` builds has none, and is run at the end.
 ALL="--workspace --features sluicegate/local-embedder"
 cargo clippy $ALL --all-targets -- -D warnings
 (cd plugins && cargo fmt --all --check)
@@ -23,8 +23,8 @@ cargo test --quiet $PLUGINS
 # Guests first: their compilers would compete with tests that watch the clock.
 cargo test $ALL --test integration -- plugins::languages plugins::new
 cargo test $ALL
-# The demo's scenario, with what the tests built: it fails if any request does.
-cargo build --quiet --workspace --bin sluicegate --bin sluicegate-simulator
+# The demo's scenario, with what `make run` builds: it fails if any request does.
+cargo build --workspace --bin sluicegate --bin sluicegate-simulator
 ONCE=1 PORT=0 ADMIN_PORT=0 BIN=target/debug sh tests/demo.sh
 # A while of fuzzing; longer by hand: cargo run -p sluicegate-fuzz -- 600
 cargo run --quiet --package sluicegate-fuzz -- 5

@@ -44,7 +44,11 @@ impl Pipeline {
         ctx.answered_by = Some((Arc::clone(&backend), Arc::clone(&model)));
         ctx.first = Some(ctx.started.elapsed());
         let mut reply = begun.reply;
-        let length = reply.headers.get(header::CONTENT_LENGTH).cloned();
+        // Only a part's length is the upstream's to say.
+        let length = match &begun.body {
+            Begin::Partial(_) => reply.headers.get(header::CONTENT_LENGTH).cloned(),
+            Begin::Whole(_) | Begin::Stream(_) => None,
+        };
         let mut head = passed_on(reply.status, std::mem::take(&mut reply.headers));
         ctx.answer_headers(&mut head);
         match begun.body {

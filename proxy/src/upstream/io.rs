@@ -181,20 +181,14 @@ mod tests {
         (listener, taken)
     }
 
-    #[tokio::test]
-    async fn an_address_that_swallows_packets_does_not_keep_from_the_next() {
-        let (dead, _taken) = swallowing().await;
-        let good = TcpListener::bind(loopback()).await.expect("a listener");
-        let [first, second] = [&dead, &good].map(|one| one.local_addr().expect("its address"));
-        let stream = connect_any([first, second].into_iter()).await.expect("a connection");
-        assert_eq!(stream.peer_addr().expect("a peer"), second);
+    /// An address at which nobody listens.
+    async fn refusing() -> SocketAddr {
+        let gone = TcpListener::bind(loopback()).await.expect("a listener");
+        gone.local_addr().expect("its address")
     }
 
-    #[tokio::test]
-    async fn an_address_that_refuses_does_not_keep_from_the_next() {
-        let gone = TcpListener::bind(loopback()).await.expect("a listener");
-        let first = gone.local_addr().expect("its address");
-        drop(gone);
+    /// The address after `first` is connected to.
+    async fn the_next_answers(first: SocketAddr) {
         let good = TcpListener::bind(loopback()).await.expect("a listener");
         let second = good.local_addr().expect("its address");
         let stream = connect_any([first, second].into_iter()).await.expect("a connection");
@@ -202,10 +196,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_address_that_swallows_packets_does_not_keep_from_the_next() {
+        let (dead, _taken) = swallowing().await;
+        the_next_answers(dead.local_addr().expect("its address")).await;
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_does_not_keep_from_the_next() {
+        the_next_answers(refusing().await).await;
+    }
+
+    #[tokio::test]
     async fn the_last_failure_is_told_when_every_address_fails() {
-        let gone = TcpListener::bind(loopback()).await.expect("a listener");
-        let address = gone.local_addr().expect("its address");
-        drop(gone);
+        let address = refusing().await;
         let cause = connect_any([address, address].into_iter()).await.expect_err("refused");
         assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused);
         let cause = connect_any(std::iter::empty()).await.expect_err("none");
