@@ -33,8 +33,28 @@ pub(crate) struct Config {
 pub(crate) struct ClassRule {
     /// Where its requests go, whatever their level.
     pub(crate) target: Option<TargetName>,
-    /// Temperature where the client sent none.
-    pub(crate) temperature: Option<f64>,
+    /// Temperature where the client sent none, in place of the class's usual one.
+    pub(crate) temperature: Option<Temperature>,
+}
+
+/// What a class says of the temperature.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a number from 0 to 2, or `off`")]
+pub(crate) enum Temperature {
+    /// It is this.
+    Of(f64),
+    /// The model's own.
+    Off(Off),
+    /// What some readers of YAML make of `off`.
+    Bool(bool),
+}
+
+/// The word.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Off {
+    /// `off`
+    Off,
 }
 
 /// The target of each level.
@@ -112,7 +132,13 @@ impl Config {
         }
         for (class, rule) in &self.classes {
             let key = format!("classes.{}", class.name());
-            within(&format!("{key}.temperature"), rule.temperature.unwrap_or(0.0), 2.0)?;
+            match rule.temperature {
+                Some(Temperature::Of(value)) => within(&format!("{key}.temperature"), value, 2.0)?,
+                Some(Temperature::Bool(true)) => {
+                    return Err(format!("{key}.temperature: expected a number from 0 to 2, or off"));
+                }
+                Some(Temperature::Off(_) | Temperature::Bool(false)) | None => {}
+            }
             named(&format!("{key}.target"), rule.target.as_ref())?;
         }
         for level in Level::ALL {
@@ -133,8 +159,11 @@ impl Config {
 
     /// The temperature for `class` where the client sent none.
     pub(crate) fn temperature(&self, class: Class) -> Option<f64> {
-        let set = self.classes.get(&class).and_then(|rule| rule.temperature);
-        set.or_else(|| class.temperature())
+        match self.classes.get(&class).and_then(|rule| rule.temperature) {
+            Some(Temperature::Of(value)) => Some(value),
+            Some(Temperature::Off(_) | Temperature::Bool(_)) => None,
+            None => class.temperature(),
+        }
     }
 
     /// The target named for `class`.

@@ -51,17 +51,18 @@ fn decide(config: &Config, request: &Request, targets: &[Target]) -> Decision {
     let order = order::order(config, request, &verdict, targets);
     let (level, class) = (verdict.level.name(), verdict.class.name());
     host::count("decisions", &format!("{level}/{class}"), 1);
+    let score = verdict.shown();
     let reason = if order.canary {
         host::count("canary", "chosen", 1);
         "canary".to_owned()
     } else {
-        format!("{level}:{class}:{:.2}", verdict.score)
+        [level, class, &score].join(":")
     };
     let defaults = defaults(config, request, &verdict);
     let mut labels = vec![
         ("level".to_owned(), level.to_owned()),
         ("class".to_owned(), class.to_owned()),
-        ("score".to_owned(), format!("{:.2}", verdict.score)),
+        ("score".to_owned(), score),
     ];
     if !defaults.is_empty() {
         // A cache policy must not take it for the client's wish for equal answers.

@@ -14,6 +14,17 @@ const ENOUGH: u32 = 2;
 /// Marks of code, such as braces, that make a text look like code.
 const CODE_MARKS: u32 = 6;
 
+/// The ASCII characters that words consist of.
+static IN_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
+
 /// What is seen in a request.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
@@ -79,24 +90,38 @@ impl Seen {
     }
 
     fn take(&mut self, text: &str) {
-        self.fenced |= text.contains("```");
-        let mut word = Word::default();
-        let mut before = ' ';
-        for c in text.chars() {
-            if c.is_alphanumeric() {
-                word.push(c);
-            } else {
-                self.word(&word);
-                word = Word::default();
-                self.mark(before, c);
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while let Some(&first) = bytes.get(at) {
+            let begin = at;
+            if IN_WORD[usize::from(first)] {
+                at = end_of_word(bytes, at);
             }
-            before = c;
+            // Most texts are mostly ASCII, whose words are looked up where they stand.
+            if bytes.get(at).is_some_and(|byte| !byte.is_ascii()) {
+                at = begin + self.other_word(&text[begin..]);
+            } else if at > begin {
+                self.word(&bytes[begin..at]);
+            } else {
+                self.mark(bytes, at);
+                at += 1;
+            }
         }
-        self.word(&word);
     }
 
-    fn word(&mut self, word: &Word) {
-        let Some((number, hint)) = word.bytes().and_then(words::find) else { return };
+    /// Takes the word that `text` begins with, and the character after it where that is not ASCII;
+    /// gives their length.
+    fn other_word(&mut self, text: &str) -> usize {
+        let len = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
+        if len <= 2 * words::LONGEST {
+            self.word(text[..len].to_lowercase().as_bytes());
+        }
+        let after = text[len..].chars().next().filter(|c| !c.is_ascii());
+        len + after.map_or(0, char::len_utf8)
+    }
+
+    fn word(&mut self, word: &[u8]) {
+        let Some((number, hint)) = words::find(word) else { return };
         if std::mem::replace(&mut self.met[number], true) {
             return;
         }
@@ -107,16 +132,18 @@ impl Seen {
         }
     }
 
-    fn mark(&mut self, before: char, c: char) {
-        match (before, c) {
-            (_, '?') => self.questions += 1,
-            (_, '{' | '}')
-            | (';', '\n')
-            | ('(', ')')
-            | ('=' | '-', '>')
-            | (':', ':')
-            | ('=', '=')
-            | ('<', '/') => self.marks += 1,
+    /// Takes the ASCII character at `at`, which is in no word.
+    fn mark(&mut self, bytes: &[u8], at: usize) {
+        match (bytes.get(at.wrapping_sub(1)).copied().unwrap_or(b' '), bytes[at]) {
+            (_, b'?') => self.questions += 1,
+            (b'`', b'`') => self.fenced |= bytes[..at].ends_with(b"``"),
+            (_, b'{' | b'}')
+            | (b';', b'\n')
+            | (b'(', b')')
+            | (b'=' | b'-', b'>')
+            | (b':', b':')
+            | (b'=', b'=')
+            | (b'<', b'/') => self.marks += 1,
             _ => {}
         }
     }
@@ -153,37 +180,17 @@ fn strength(class: Class) -> u32 {
     }
 }
 
-/// A word in lower case, as far as it can be a known one.
-#[derive(Default)]
-struct Word {
-    bytes: [u8; words::LONGEST],
-    len: usize,
-}
-
-impl Word {
-    fn push(&mut self, c: char) {
-        if c.is_ascii() {
-            self.push_byte(c.to_ascii_lowercase() as u8);
-            return;
+/// Where the ASCII word at `at` ends. Takes eight bytes at a time: the host counts a guest's turns of
+/// a loop.
+fn end_of_word(bytes: &[u8], mut at: usize) -> usize {
+    let in_word = |byte: &u8| IN_WORD[usize::from(*byte)];
+    while let Some(eight) = bytes.get(at..at + 8) {
+        if !eight.iter().all(in_word) {
+            break;
         }
-        for lower in c.to_lowercase() {
-            for byte in lower.encode_utf8(&mut [0; 4]).bytes() {
-                self.push_byte(byte);
-            }
-        }
+        at += 8;
     }
-
-    fn push_byte(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.len) {
-            *place = byte;
-        }
-        // Counts on beyond the end: too long a word is none of ours.
-        self.len += 1;
-    }
-
-    fn bytes(&self) -> Option<&[u8]> {
-        if self.len == 0 { None } else { self.bytes.get(..self.len) }
-    }
+    at + bytes[at..].iter().take_while(|byte| in_word(byte)).count()
 }
 
 /// The first and the last part of `text`; together all of it when it is short.
@@ -236,6 +243,27 @@ mod tests {
     #[test]
     fn only_whole_words_count() {
         assert_eq!(class("The pythons and reviewers trusted rustic poemlike codes"), None);
+        for text in ["pythonü", "üpython", "poem\u{301}", "a".repeat(50).as_str(), "haikuİ"] {
+            let marked = text.contains('\u{301}');
+            assert_eq!(class(text), marked.then_some(Class::Creative), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_ends_at_any_sign_in_any_script() {
+        for text in ["–python–", "“python”", "写python。", "über,PYTHON", "a\u{a0}Python\u{a0}b"] {
+            let joined = text.starts_with('写');
+            assert_eq!(class(text), (!joined).then_some(Class::Code), "{text}");
+        }
+        assert_eq!(class("ÜBERPRÜFE das"), Some(Class::Review));
+        assert_eq!(class("überprüfe: das"), Some(Class::Review));
+    }
+
+    #[test]
+    fn a_fence_is_three_in_a_row() {
+        assert_eq!(class("a `b` and ``c`` and `` ` d"), None);
+        assert_eq!(class("a ```b"), Some(Class::Code));
+        assert_eq!(class("ä```"), Some(Class::Code));
     }
 
     #[test]

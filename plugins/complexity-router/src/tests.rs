@@ -158,6 +158,10 @@ fn a_class_sets_a_temperature_where_the_client_sent_none() {
     assert_eq!(temperature(&usual, &ask("Hi")), None);
     let set = config(r#"{"classes": {"simple": {"temperature": 0.5}}}"#);
     assert_eq!(temperature(&set, &ask("Hi")), Some(0.5));
+    for off in [r#""off""#, "false"] {
+        let off = config(&format!(r#"{{"classes": {{"code": {{"temperature": {off}}}}}}}"#));
+        assert_eq!(temperature(&off, &ask("Write a Python script")), None);
+    }
     let mut sent = ask("A haiku please");
     sent.parameters.temperature = Some(0.0);
     assert_eq!(temperature(&usual, &sent), None);
@@ -327,6 +331,8 @@ fn a_wrong_configuration_is_refused_with_its_key() {
         (r#"{"simple_below": 0.8}"#, "simple_below: expected at most complex_from"),
         (r#"{"classes": {"poetry": {}}}"#, "unknown variant `poetry`"),
         (r#"{"classes": {"code": {"temperature": 3}}}"#, "classes.code.temperature"),
+        (r#"{"classes": {"code": {"temperature": true}}}"#, "classes.code.temperature"),
+        (r#"{"classes": {"code": {"temperature": "warm"}}}"#, "or `off`"),
         (r#"{"levels": {"medium": ""}}"#, "levels.medium"),
         (r#"{"targets": {"a": {"max_prompt_tokens": 0}}}"#, "targets.a.max_prompt_tokens"),
         (r#"{"canary": {"target": "a", "share": 5}}"#, "canary.share"),

@@ -96,7 +96,7 @@ pub(crate) const COUNT: usize = {
     count
 };
 
-/// Longest word in bytes; longer ones need not be looked up.
+/// Longest word in bytes; longer ones are not looked up.
 pub(crate) const LONGEST: usize = 20;
 
 /// A power of two well above `COUNT`, so that a look-up takes a step or two.
@@ -138,22 +138,26 @@ const fn table() -> [u16; SLOTS] {
     table
 }
 
-/// FNV-1a.
+/// FNV-1a of the bytes in lower case, as far as they are ASCII.
 const fn hash(bytes: &[u8]) -> usize {
     let (mut hash, mut at) = (0x811c_9dc5_u32, 0);
     while at < bytes.len() {
-        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+        hash = (hash ^ bytes[at].to_ascii_lowercase() as u32).wrapping_mul(0x0100_0193);
         at += 1;
     }
     (hash ^ (hash >> 16)) as usize
 }
 
-/// The number, below [`COUNT`], and the hint of a lower-case `word`.
+/// The number, below [`COUNT`], and the hint of a `word`, whose ASCII letters may be in either case
+/// and whose others are in lower case.
 pub(crate) fn find(word: &[u8]) -> Option<(usize, Hint)> {
+    if word.len() > LONGEST {
+        return None;
+    }
     let mut slot = hash(word) % SLOTS;
     loop {
         let (known, hint) = WORDS.get(usize::from(TABLE[slot]))?;
-        if known.as_bytes() == word {
+        if known.as_bytes().eq_ignore_ascii_case(word) {
             return Some((usize::from(TABLE[slot]), *hint));
         }
         slot = (slot + 1) % SLOTS;

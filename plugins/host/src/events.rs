@@ -18,7 +18,20 @@ const OTHER: &str = "other";
 #[derive(Debug)]
 pub struct Events {
     plugin: String,
-    series: Mutex<HashMap<(String, String), Counter>>,
+    series: Mutex<Series>,
+}
+
+/// Counters by name and label.
+#[derive(Debug, Default)]
+struct Series {
+    counters: HashMap<String, HashMap<String, Counter>>,
+    count: usize,
+}
+
+impl Series {
+    fn get(&self, name: &str, label: &str) -> Option<&Counter> {
+        self.counters.get(name)?.get(label)
+    }
 }
 
 impl Events {
@@ -31,14 +44,21 @@ impl Events {
     /// Adds `by`.
     pub fn add(&self, name: &str, label: &str, by: u64) {
         let mut series = self.series.lock();
-        let mut key = (clean(name), clean(label));
-        if !series.contains_key(&key) && series.len() >= MAX_SERIES {
-            key = (OTHER.to_owned(), OTHER.to_owned());
+        // What is known is clean.
+        if let Some(known) = series.get(name, label) {
+            return known.increment(by);
         }
-        let known = series.entry(key).or_insert_with_key(|(name, label)| {
-            counter!(EVENTS, "plugin" => self.plugin.clone(), "name" => name.clone(), "label" => label.clone())
-        });
-        known.increment(by);
+        let (mut name, mut label) = (clean(name), clean(label));
+        if series.get(&name, &label).is_none() && series.count >= MAX_SERIES {
+            (name, label) = (OTHER.to_owned(), OTHER.to_owned());
+        }
+        if let Some(known) = series.get(&name, &label) {
+            return known.increment(by);
+        }
+        let counter = counter!(EVENTS, "plugin" => self.plugin.clone(), "name" => name.clone(), "label" => label.clone());
+        counter.increment(by);
+        series.count += 1;
+        series.counters.entry(name).or_default().insert(label, counter);
     }
 }
 

@@ -2,6 +2,7 @@
 //! byte, and where each stands, for [`super::edit`].
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -55,19 +56,25 @@ pub struct Member<'a> {
     pub key: &'a RawValue,
     /// The value.
     pub value: &'a RawValue,
+    /// Whether the name, without its quotes, stands there as it is: ASCII without escapes.
+    plain: bool,
 }
 
-impl Member<'_> {
+impl<'a> Member<'a> {
+    fn new(key: &'a RawValue, value: &'a RawValue) -> Self {
+        let plain = key.get().bytes().all(|byte| byte.is_ascii() && byte != b'\\');
+        Self { key, value, plain }
+    }
+
     /// Whether it is called `name`, in lower case; Ollama reads names without regard to case.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         let key = self.key.get();
-        match key.get(1..key.len().saturating_sub(1)) {
-            Some(plain) if plain.is_ascii() && !plain.contains('\\') => {
-                plain.eq_ignore_ascii_case(name)
-            }
-            _ => serde_json::from_str::<String>(key).is_ok_and(|key| folds_to(&key, name)),
+        if self.plain {
+            return key.len() == name.len() + 2
+                && key.as_bytes()[1..=name.len()].eq_ignore_ascii_case(name.as_bytes());
         }
+        serde_json::from_str::<String>(key).is_ok_and(|key| folds_to(&key, name))
     }
 }
 
@@ -232,19 +239,14 @@ impl<'a> Document<'a> {
     /// The same for all requests of one conversation of `caller`, and never 0.
     #[must_use]
     pub fn conversation(&self, caller: &str) -> u64 {
-        let mut hash = blake3::Hasher::new();
-        let mut add = |text: &str| {
-            hash.update(&(text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        };
-        add(caller);
+        // Always with the same key: the same in every process.
+        let mut hash = DefaultHasher::new();
+        caller.hash(&mut hash);
         let first = |role: Role| self.messages.iter().find(|message| message.role == role);
         for message in [first(Role::System), first(Role::User)].into_iter().flatten() {
-            add(&message.text);
+            message.text.hash(&mut hash);
         }
-        let mut eight = [0; 8];
-        eight.copy_from_slice(&hash.finalize().as_bytes()[..8]);
-        u64::from_le_bytes(eight).max(1)
+        hash.finish().max(1)
     }
 }
 
@@ -398,7 +400,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Vec::with_capacity(8);
                 while let Some(key) = map.next_key::<&RawValue>()? {
-                    members.push(Member { key, value: map.next_value()? });
+                    members.push(Member::new(key, map.next_value()?));
                 }
                 Ok(Members(members))
             }
