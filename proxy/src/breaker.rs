@@ -9,6 +9,7 @@
 //! errors: an upstream that answers a probe gets a few requests, and these decide.
 
 pub mod conditions;
+mod models;
 mod reason;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+pub use self::models::{LeftAlone, ModelBreakers, ModelPass};
 pub use self::reason::Reason;
 use crate::config::raw::BreakerConfig;
 

@@ -180,6 +180,36 @@ async fn a_failing_upstream_is_left_alone_probed_and_taken_back() {
 }
 
 #[tokio::test]
+async fn a_model_that_fails_does_not_take_the_others_of_its_host_with_it() {
+    const BAD: &str =
+        r#"{"model":"all-minilm:latest","messages":[{"role":"user","content":"hi"}]}"#;
+    let breaker = "breaker: { errors: 3, open_for: 600ms }";
+    let (gateway, simulator) = pair(Settings::default(), breaker).await;
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200);
+    for _ in 0..3 {
+        simulator.faults().push([Fault::Status(500, "its runner has ended".into())]);
+        assert_eq!(post(gateway.data, CHAT, BAD).await.status, 500);
+    }
+    let rejected = post(gateway.data, CHAT, BAD).await;
+    assert_eq!(rejected.status, 503);
+    assert!(rejected.header("retry-after").is_some());
+    assert!(rejected.text().contains("too many errors"), "{}", rejected.text());
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200, "the other is served");
+    let status = get(gateway.admin, "/api/upstreams").await.json();
+    assert_eq!(status[0]["breaker"], json!("closed"));
+    let left = json!([{ "model": "all-minilm:latest", "why": "too many errors" }]);
+    assert_eq!(status[0]["left_alone"], left);
+    assert_eq!(get(gateway.admin, "/readyz").await.status, 200);
+    eventually("it is tried again", async || post(gateway.data, CHAT, BAD).await.status == 200)
+        .await;
+    let status = get(gateway.admin, "/api/upstreams").await.json();
+    assert_eq!(status[0]["left_alone"], json!([]));
+    let series = "sluicegate_model_breaker_changes_total{upstream=\"host\",model=\"all-minilm:latest\",\
+                  state=\"closed\",reason=\"none\"}";
+    eventually("it is told", async || gateway.metric(series).await == 1.0).await;
+}
+
+#[tokio::test]
 async fn truncated_streams_count_against_an_upstream() {
     let (gateway, simulator) =
         pair(Settings::default(), "breaker: { errors: 2, open_for: 60s }").await;

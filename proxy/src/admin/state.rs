@@ -42,6 +42,9 @@ pub struct UpstreamStatus {
     pub breaker: String,
     /// Why it is not closed.
     pub breaker_reason: Option<String>,
+    /// Models that are left alone though the upstream is not, with why.
+    #[serde(default)]
+    pub left_alone: Vec<LeftAlone>,
     /// Requests sent to it now.
     pub in_flight: usize,
     /// Requests waiting for it.
@@ -58,6 +61,15 @@ pub struct UpstreamStatus {
     pub container: Option<String>,
     /// The models it has.
     pub models: Option<Vec<String>>,
+}
+
+/// A model that is left alone for a while, because it failed where others did not.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeftAlone {
+    /// The model.
+    pub model: String,
+    /// Why.
+    pub why: String,
 }
 
 /// One model of one Ollama as shown by `/api/models`.

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::client::{Client, Where};
 use super::{fail, print};
-use crate::admin::state::{ModelStatus, Status, UpstreamStatus};
+use crate::admin::state::{LeftAlone, ModelStatus, Status, UpstreamStatus};
 use crate::gpu::Gpu;
 
 /// Longest time for an answer.
@@ -137,6 +137,9 @@ fn upstream(out: &mut String, one: &UpstreamStatus) {
         "  {name:<14} breaker {breaker}{reachable}  in flight {in_flight}/{max_concurrent}  waiting \
          {waiting}{room}{container}"
     );
+    for LeftAlone { model, why } in &one.left_alone {
+        line!(out, "  {:<14} left alone: {model} ({why})", "");
+    }
 }
 
 fn model(out: &mut String, one: &ModelStatus) {

@@ -297,7 +297,7 @@ fn one() -> u32 {
     1
 }
 
-/// The circuit breaker of each upstream.
+/// The circuit breaker of each upstream, and of each model that fails where others are served well.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerConfig {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::container;
 use super::prepare::Runner;
 use crate::admission::{Ask, Gate, Offload, Priority, Terms};
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, ModelBreakers};
 use crate::config::admission::{self, Admission};
 use crate::config::cache::EmbedderConfig;
 use crate::config::gpus::GpusBehind;
@@ -43,6 +43,8 @@ pub struct Backend {
     pub gate: Arc<Gate>,
     /// Its breaker.
     pub breaker: Arc<Breaker>,
+    /// Those of its models, within its own.
+    pub breakers: Arc<ModelBreakers>,
     /// What it has.
     pub catalogue: Arc<Catalogue>,
     /// What of it is loaded.
@@ -140,11 +142,15 @@ impl Backend {
             // What was loaded there is not here.
             gate.know(None);
         }
-        let breaker = known.map_or_else(
-            || Arc::new(Breaker::new(config.breaker)),
-            |known| Arc::clone(&known.breaker),
-        );
-        breaker.configure(config.breaker);
+        let (breaker, breakers) = match known {
+            Some(known) => (Arc::clone(&known.breaker), Arc::clone(&known.breakers)),
+            None => {
+                let breaker = Arc::new(Breaker::new(config.breaker));
+                let breakers = ModelBreakers::new(Arc::clone(&breaker), config.breaker);
+                (breaker, Arc::new(breakers))
+            }
+        };
+        breakers.configure(config.breaker);
         let origin = Origin::new(upstream.clone(), tls)?;
         let same_container = |known: &&Arc<Backend>| {
             let before = &known.origin.config;
@@ -161,6 +167,7 @@ impl Backend {
             origin,
             gate,
             breaker,
+            breakers,
             catalogue: known.map(|known| Arc::clone(&known.catalogue)).unwrap_or_default(),
             residency: known.map(|known| Arc::clone(&known.residency)).unwrap_or_default(),
             digests: known.map(|known| Arc::clone(&known.digests)).unwrap_or_default(),

@@ -366,7 +366,9 @@ async fn similar(ticket: &mut Ticket, reason: &'static str) -> Result<Cached, &'
 /// The target that would be asked: the first that is not left alone.
 fn first<'p>(snapshot: &Snapshot, plan: &'p Plan) -> Option<&'p Target> {
     let mut all = plan.targets.iter().chain(&plan.fallback);
-    let up = |target: &&Target| snapshot.backends[target.upstream].breaker.state() != State::Open;
+    let up = |target: &&Target| {
+        snapshot.backends[target.upstream].breakers.state(&target.model) != State::Open
+    };
     all.clone().find(up).or_else(|| all.next())
 }
 

@@ -13,7 +13,7 @@ use super::ctx::{Headers, Phase, Progress};
 use super::prepare::{check, choose_context, prepare};
 use super::state::Snapshot;
 use crate::admission::{Ask, Decision, QueueFull, Slot, TurnedAway};
-use crate::breaker::{Pass, State};
+use crate::breaker::{ModelPass, State};
 use crate::config::models::RouteOptions;
 use crate::config::raw::Timeouts;
 use crate::error::{Error, Kind};
@@ -40,7 +40,7 @@ pub struct Answer {
     /// The answer so far.
     pub begun: Begun,
     /// To report how it ends.
-    pub pass: Pass,
+    pub pass: ModelPass,
     /// When the exchange began.
     pub since: Instant,
     /// Its place, held to the end.
@@ -109,7 +109,7 @@ impl Pipeline {
                     search.last = Some(error);
                     continue;
                 }
-                let Some(pass) = search.pass(backend) else { continue };
+                let Some(pass) = search.pass(backend, target) else { continue };
                 let entered = backend.gate.try_enter(&search.ask(backend, target));
                 if let Err(decision) = entered {
                     count_decision(backend, decision);
@@ -181,7 +181,7 @@ impl Pipeline {
             }
         };
         // The upstream may have been tripped while this request waited for it.
-        let pass = search.pass(backend)?;
+        let pass = search.pass(backend, target)?;
         self.one(search, backend, target, pass, slot).await
     }
 
@@ -190,7 +190,7 @@ impl Pipeline {
         search: &mut Search<'_>,
         backend: &Arc<Backend>,
         target: &Target,
-        mut pass: Pass,
+        mut pass: ModelPass,
         slot: Slot,
     ) -> Option<Answer> {
         search.progress.phase = Phase::Waiting;
@@ -256,7 +256,7 @@ fn runs_elsewhere(
     others.iter().filter(|other| other.model == target.model).any(|other| {
         let backend = &snapshot.backends[other.upstream];
         let runs = backend.gate.consider(&search.ask(backend, other)) == Decision::Run;
-        runs && backend.breaker.state() == State::Closed
+        runs && backend.breakers.state(&other.model) == State::Closed
     })
 }
 
@@ -278,12 +278,12 @@ impl Search<'_> {
         backend.ask(&target.model, self.standing, self.runs_model)
     }
 
-    fn pass(&mut self, backend: &Backend) -> Option<Pass> {
-        match backend.breaker.try_pass() {
+    fn pass(&mut self, backend: &Backend, target: &Target) -> Option<ModelPass> {
+        match backend.breakers.try_pass(&target.model) {
             Ok(pass) => Some(pass),
             Err(wait) => {
                 self.opens_in = Some(self.opens_in.map_or(wait, |known| known.min(wait)));
-                let why = backend.breaker.reason();
+                let why = backend.breakers.reason(&target.model);
                 let why = why.map_or_else(|| "left alone".to_owned(), |why| why.to_string());
                 self.progress.skipped(backend.name(), &why);
                 None
@@ -355,7 +355,13 @@ impl Search<'_> {
         self.last = Some(error);
     }
 
-    fn rejected(&mut self, backend: &Backend, rejection: &Rejection, pass: Pass, since: Instant) {
+    fn rejected(
+        &mut self,
+        backend: &Backend,
+        rejection: &Rejection,
+        pass: ModelPass,
+        since: Instant,
+    ) {
         if let (Some(container), Rejection::Failed(_)) = (&backend.container, rejection) {
             container.suspect();
         }
@@ -375,6 +381,7 @@ impl Search<'_> {
                 drop(pass);
             }
             Rejection::Credentials(_) => drop(pass),
+            Rejection::Failed(Failure::Connect(_) | Failure::ConnectTimeout) => pass.unreachable(),
             Rejection::Failed(_) | Rejection::Status { .. } | Rejection::EmptyStream(_) => {
                 pass.failure();
             }

@@ -437,7 +437,7 @@ fn state(backend: &Arc<Backend>, target: &Target, fallback: bool, gpus: &Sampler
         waiting: count(backend.gate.waiting()),
         tokens_per_second: backend.speeds.of(&target.model).decode,
         load_ms: load.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-        breaker: match backend.breaker.state() {
+        breaker: match backend.breakers.state(&target.model) {
             State::Closed => wit::Breaker::Closed,
             State::HalfOpen => wit::Breaker::HalfOpen,
             State::Open => wit::Breaker::Open,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::attempt::{PART, Stream};
 use super::backend::Backend;
 use crate::admission::Slot;
-use crate::breaker::Pass;
+use crate::breaker::ModelPass;
 use crate::config::raw::Timeouts;
 use crate::error::Error;
 use crate::openai::Usage;
@@ -41,7 +41,7 @@ pub struct Source {
     reply: Reply,
     stream: Box<Stream>,
     bounds: Bounds,
-    pass: Option<Pass>,
+    pass: Option<ModelPass>,
     /// The plugins it passes.
     pub shaper: Option<Box<Shaper>>,
     heard: Instant,
@@ -92,7 +92,7 @@ pub struct Parts {
     /// Where the answer comes from.
     pub origin: (Arc<Backend>, Arc<str>),
     /// To report how it ends.
-    pub pass: Pass,
+    pub pass: ModelPass,
     /// Its place.
     pub slot: Slot,
     /// The plugins it passes.

@@ -185,6 +185,15 @@ impl Keeper {
                 "reason" => reason)
             .increment(1);
         }
+        for (model, Change { state, reason }) in backend.breakers.take_changes() {
+            let state = state.as_str();
+            let why = reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            self.shared.events.note(&self.name, Some(&model), format!("breaker {state}{why}"));
+            counter!(names::MODEL_BREAKER_CHANGES, "upstream" => self.name.clone(),
+                "model" => model.to_string(), "state" => state,
+                "reason" => reason.map_or("none", |reason| reason.as_str()))
+            .increment(1);
+        }
     }
 
     async fn look(&mut self, backend: &Arc<Backend>) {

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use super::keeper::{Command, Commands, Refusal};
 use crate::admin::models::Action;
-use crate::admin::state::{ModelStatus, QueueStatus, UpstreamStatus};
+use crate::admin::state::{LeftAlone, ModelStatus, QueueStatus, UpstreamStatus};
 use crate::admin::{Readiness, Source};
-use crate::breaker::State;
+use crate::breaker::{self, State};
 use crate::cache::Cache;
 use crate::config::raw::UpstreamKind;
 use crate::config::units::Secret;
@@ -234,6 +234,7 @@ fn upstream(shared: &Shared, backend: &Backend) -> UpstreamStatus {
         problem: known.problem,
         breaker: backend.breaker.state().as_str().to_owned(),
         breaker_reason: backend.breaker.reason().map(|reason| reason.to_string()),
+        left_alone: backend.breakers.left_alone().into_iter().map(left_alone).collect(),
         in_flight: backend.gate.in_flight(),
         waiting: backend.gate.waiting(),
         max_concurrent: config.max_concurrent,
@@ -246,6 +247,11 @@ fn upstream(shared: &Shared, backend: &Backend) -> UpstreamStatus {
             .map(|container| container.state().as_str().to_owned()),
         models: known.models.map(|all| all.iter().map(|one| one.id.clone()).collect()),
     }
+}
+
+fn left_alone(one: breaker::LeftAlone) -> LeftAlone {
+    let why = one.reason.map(|reason| reason.to_string()).unwrap_or_default();
+    LeftAlone { model: one.model.to_string(), why }
 }
 
 fn models(backend: &Backend) -> Vec<ModelStatus> {

@@ -111,6 +111,8 @@ pub const HEADROOM: &str = "sluicegate_admission_headroom_bytes";
 pub const DECISIONS: &str = "sluicegate_admission_decisions_total";
 /// Changes of a breaker's state by why.
 pub const BREAKER_CHANGES: &str = "sluicegate_breaker_changes_total";
+/// Changes of the state of one model's breaker by why.
+pub const MODEL_BREAKER_CHANGES: &str = "sluicegate_model_breaker_changes_total";
 /// 1 while an upstream's container runs, else 0.
 pub const CONTAINER_UP: &str = "sluicegate_upstream_container_up";
 /// Always 1; the version is a label.
@@ -195,6 +197,7 @@ pub fn describe() {
     describe_gauge!(HEADROOM, Unit::Bytes, "VRAM that models could be loaded into.");
     describe_counter!(DECISIONS, "What admission decided, where a request did not run at once.");
     describe_counter!(BREAKER_CHANGES, "Changes of a breaker's state.");
+    describe_counter!(MODEL_BREAKER_CHANGES, "Changes of the state of one model's breaker.");
     describe_gauge!(CONTAINER_UP, "1 while an upstream's container runs.");
     describe_gauge!(BUILD, "Always 1; the version is a label.");
 }

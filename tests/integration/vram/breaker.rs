@@ -267,6 +267,26 @@ async fn answers_that_collapse_in_speed_open_the_breaker() {
 }
 
 #[tokio::test]
+async fn a_model_that_cannot_be_loaded_is_left_alone_and_the_others_of_its_host_are_not() {
+    let (gateway, host, _spare) = with_spare(hundred(10), Terms::default()).await;
+    assert_eq!(served(&gateway, A).await, "host");
+    host.simulator.faults().loads(2, "its file is broken");
+    for _ in 0..2 {
+        assert_eq!(served(&gateway, B).await, "spare");
+    }
+    let answer = chat(&gateway, B).await;
+    assert_eq!((answer.status, by(&answer)), (200, "spare"));
+    assert!(reason(&answer).contains("2 loads in a row failed"), "{}", reason(&answer));
+    assert_eq!(served(&gateway, A).await, "host");
+    let status = super::host_status(&gateway).await;
+    assert_eq!(
+        (&status["breaker"], &status["left_alone"][0]["model"]),
+        (&"closed".into(), &B.into())
+    );
+    eventually("it is tried again", async || served(&gateway, B).await == "host").await;
+}
+
+#[tokio::test]
 async fn new_thresholds_apply_without_a_restart() {
     let host = Host::start(hundred(97)).await;
     let headroom = Terms::default();

@@ -237,7 +237,7 @@ impl Looker {
         };
         if let Some(reason) = conditions.load_ended(ok, Instant::now()) {
             shared.events.note(backend.name(), Some(model), format!("left alone: {reason}"));
-            backend.breaker.trip(reason);
+            backend.breakers.trip(model, reason);
         }
     }
 }
