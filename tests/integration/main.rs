@@ -43,6 +43,8 @@ mod container;
 mod native;
 // Admission by what the memory of the GPUs holds.
 mod vram;
+// All of it at once.
+mod chaos;
 
 use std::net::SocketAddr;
 use std::time::Duration;

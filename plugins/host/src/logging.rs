@@ -38,8 +38,11 @@ impl Log {
         Self { plugin: plugin.to_owned(), per_second, window: Mutex::new(window), dropped }
     }
 
-    /// Writes a line, unless there were too many in this second.
+    /// Writes a line, unless there is nothing in it or there were too many in this second.
     pub fn write(&self, level: Level, message: &str) {
+        if message.trim_end().is_empty() {
+            return;
+        }
         let Some(lost) = self.admit() else { return self.dropped.increment(1) };
         let plugin = self.plugin.as_str();
         if lost > 0 {

@@ -195,12 +195,21 @@ impl Redis {
         });
         let answered = answer.await.is_ok_and(|answer| answer.is_ok());
         self.breaker.probed(answered);
-        if answered {
-            // The probe was a success of its own: nobody has to be the first to try.
-            if let Ok(pass) = self.breaker.try_pass() {
-                pass.success();
+        // The probe was a success of its own: nobody has to be the first to try.
+        if answered && let Ok(pass) = self.breaker.try_pass() {
+            pass.success();
+        }
+        self.tell_changes("");
+    }
+
+    /// One line for each change, however many requests it was that failed.
+    fn tell_changes(&self, cause: &str) {
+        while let Some(change) = self.breaker.take_change() {
+            match change.state {
+                State::Open => tracing::warn!(cause, "the cache's Redis is left alone for now"),
+                State::HalfOpen => {}
+                State::Closed => tracing::info!("the cache's Redis is back"),
             }
-            tracing::info!("the cache's Redis is back");
         }
     }
 
@@ -259,9 +268,7 @@ impl Redis {
         pass.failure();
         // It may be another when it is back.
         self.support.lock().known = None;
-        if self.breaker.state() == State::Open {
-            tracing::warn!(cause, "the cache's Redis is left alone for now");
-        }
+        self.tell_changes(cause);
         Unavailable
     }
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sluicegate_simulator::{Settings, Simulator};
 use sluicegate_test_support::redis::{Redis, socket_url};
-use sluicegate_test_support::{Gateway, eventually};
+use sluicegate_test_support::{Gateway, eventually, post};
 
 use super::{ask, cached, cool, outcome};
-use crate::{BIN, simulator, upstream};
+use crate::{BIN, CHAT, simulator, upstream};
 
 fn gateway(url: &str, host: &Simulator) -> Gateway {
     let upstreams = upstream("host", host, "");
@@ -64,6 +64,25 @@ async fn a_stopped_redis_costs_one_short_wait_and_then_nothing() {
     redis.signal(Signal::CONT);
     kept(&gateway, &cool("hi", "")).await;
     eventually("it is up", async || gateway.metric(up).await == 1.0).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_left_alone_is_told_once_whoever_waited_for_it() {
+    let Some(redis) = Redis::start() else { return };
+    let host = simulator(Settings::default()).await;
+    let gateway = gateway(&redis.url(), &host);
+    kept(&gateway, &cool("hi", "")).await;
+    redis.signal(Signal::STOP);
+    let asked = |n: usize| {
+        let (data, body) = (gateway.data, cool(&format!("hi {n}"), ""));
+        tokio::spawn(async move { post(data, CHAT, body).await.status })
+    };
+    for answer in (0..20).map(asked).collect::<Vec<_>>() {
+        assert_eq!(answer.await.expect("an answer"), 200);
+    }
+    redis.signal(Signal::CONT);
+    eventually("it is told", async || gateway.stderr().contains("Redis is back")).await;
+    assert_eq!(gateway.stderr().matches("Redis is left alone").count(), 1);
 }
 
 #[tokio::test]
