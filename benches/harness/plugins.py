@@ -22,13 +22,18 @@ CHAINS = {"empty": 0, "1 plugin": 1, "3 plugins": 3, "6 plugins": 6}
 UNARY = ["--connections", "64"]
 
 
-def guest():
-    """A small router as a file, built from the repository."""
+def build(directory, *more):
     target = ROOT / "target/guests"
-    build = ["cargo", "build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2"]
-    build += ["--package", "faulty", "--target-dir", str(target)]
-    subprocess.run(build, cwd=ROOT / "plugins", check=True)
-    return target / "wasm32-wasip2/release/faulty.wasm"
+    command = ["cargo", "build", "--quiet", "--release", "--target", "wasm32-wasip2", "--target-dir", str(target)]
+    subprocess.run([*command, *more], cwd=directory, check=True)
+    return target / "wasm32-wasip2/release"
+
+
+def guests(directory):
+    """A router as `sluicegate plugin new` makes it, and one of four interfaces that does as it is told."""
+    subprocess.run([str(run.GATEWAY), "plugin", "new", "headroom"], cwd=directory, check=True, stdout=subprocess.DEVNULL)
+    router = build(directory / "headroom") / "plugin.wasm"
+    return router, build(ROOT / "plugins", "--locked", "--package", "faulty") / "faulty.wasm"
 
 
 def config(upstream, plugins, routes):
@@ -52,7 +57,7 @@ def start(directory, text):
 
 def chain(directory, upstream, count, wasm):
     plugins = [f"name: {name}, source: builtin" for name in SHIPPED]
-    plugins += [f"name: file-{n}, source: '{wasm}', config: {{ describe: lie, do: none }}" for n in range(3)]
+    plugins += [f"name: file-{n}, source: '{wasm}'" for n in range(3)]
     names = (SHIPPED + [f"file-{n}" for n in range(3)])[:count]
     return start(directory, config(upstream, plugins[:count], [(MODEL, ", ".join(names))]))
 
@@ -115,8 +120,8 @@ def main():
     parser.add_argument("--no-save", action="store_true")
     arguments = parser.parse_args()
     subprocess.run(run.BUILD, cwd=ROOT, check=True)
-    wasm = guest()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-bench-"))
+    router, faulty = guests(directory)
     running = []
     try:
         upstream = run.Process([str(run.LOAD), "upstream"], directory / "upstream.log")
@@ -124,7 +129,7 @@ def main():
         address = run.wait_for(directory / "upstream.log", r"http://([0-9.:]+)")
         targets = {"nginx": run.start_nginx(directory / "nginx", address, "on")}
         for name, count in CHAINS.items():
-            targets[name] = chain(directory / name.replace(" ", "-"), address, count, wasm)
+            targets[name] = chain(directory / name.replace(" ", "-"), address, count, router)
         running += [process for process, _ in targets.values()]
         time.sleep(1)
         rounds = {name: [] for name in targets}
@@ -135,7 +140,7 @@ def main():
                 rounds[name].append(run.measure(process, at, UNARY, arguments.seconds))
         cpu = {name: run.summary(seen, "request") for name, seen in rounds.items()}
         starting = starts(directory, address)
-        alone, beside = neighbour(directory / "neighbour", address, wasm, arguments.seconds)
+        alone, beside = neighbour(directory / "neighbour", address, faulty, arguments.seconds)
     finally:
         for process in running:
             process.stop()
@@ -149,7 +154,7 @@ def main():
         )
     builtin = sorted((ROOT / "target/release/build").glob("sluicegate-builtin-plugins-*/out/target/wasm32-wasip2/release/complexity_router.wasm"), key=lambda path: path.stat().st_mtime)
     lines += ["", "| one call | |", "|---|---|"]
-    lines += [f"| {name} | {line} |" for name, line in calls([("a router that proceeds", wasm), ("complexity-router", builtin[-1])])]
+    lines += [f"| {name} | {line} |" for name, line in calls([("a router by headroom, as `plugin new` makes it", router), ("one of four interfaces", faulty), ("complexity-router", builtin[-1])])]
     lines += [
         "",
         f"100 connections of a route without plugins beside 100 of one with a plugin that proceeds: p50 {alone['p50_us'] / 1000:.2f} ms, "
