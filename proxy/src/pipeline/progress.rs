@@ -67,6 +67,11 @@ impl Progress {
         (!self.passed.is_empty()).then(|| told.collect::<Vec<_>>().join("; "))
     }
 
+    /// The upstreams passed over, each with why in a few words.
+    pub fn upstreams_passed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.passed.iter().map(|one| (one.upstream.as_str(), &*one.short))
+    }
+
     /// Why each target gave no answer, where there were several.
     #[must_use]
     pub fn failures(&self) -> Option<String> {
