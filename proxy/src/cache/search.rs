@@ -138,7 +138,7 @@ impl Cache {
         let looked = self.get(key, question.owner, question.model).await;
         let entry = match looked.entry {
             Some(entry) => Some(entry),
-            None => self.from_disk(semantic, key).await,
+            None => self.taken_from_disk(semantic, key).await,
         };
         // One that was dropped is not looked at again; one that Redis keeps from us may be.
         if entry.is_none() && looked.trouble.is_none() {
@@ -148,7 +148,7 @@ impl Cache {
     }
 
     /// An answer that lies on disk only, and from now on in memory too.
-    async fn from_disk(&self, semantic: &Semantic, key: &Key) -> Option<Arc<Entry>> {
+    async fn taken_from_disk(&self, semantic: &Semantic, key: &Key) -> Option<Arc<Entry>> {
         let Store::Memory(memory) = &*self.store else { return None };
         let entry = Arc::new(on_disk(semantic, memory, key).await?);
         memory.put(Arc::clone(&entry));

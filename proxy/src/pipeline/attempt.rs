@@ -134,12 +134,15 @@ impl Rejection {
     #[must_use]
     pub fn told(&self, upstream: &str, error: &Error) -> (Cow<'static, str>, String) {
         match self {
-            Rejection::Status { status, message, .. } => {
+            // Its own words are for when nobody was asked after it.
+            Rejection::Status { status, .. } => {
                 let code = status.as_u16();
-                let sentence = format!("the upstream `{upstream}` answered {code}: {message}");
+                let sentence = format!("the upstream `{upstream}` answered with status {code}");
                 (format!("status {code}").into(), sentence)
             }
-            _ => (self.as_str().into(), error.message.to_string()),
+            Rejection::Failed(_) | Rejection::EmptyStream(_) | Rejection::Credentials(_) => {
+                (self.as_str().into(), error.message.to_string())
+            }
         }
     }
 

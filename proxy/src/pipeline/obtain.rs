@@ -393,7 +393,7 @@ impl Search<'_> {
     fn failure(self) -> Error {
         let failures = self.progress.failures();
         match (self.last, failures) {
-            // The words of a model's own server, as with a 500, stand alone.
+            // A 500, 503 or 429 is an upstream's own answer, and is passed on in its own words.
             (Some(error), Some(all))
                 if matches!(error.kind, Kind::BadGateway | Kind::GatewayTimeout) =>
             {

@@ -53,7 +53,7 @@ impl Pipeline {
         let mut head = passed_on(reply.status, std::mem::take(&mut reply.headers));
         let body = match begun.body {
             Begin::Whole(body) => Begin::Whole(shaped(body, reply.status, ctx).await?),
-            begun => begun,
+            begun @ (Begin::Partial(_) | Begin::Stream(_)) => begun,
         };
         ctx.answer_headers(&mut head);
         match body {
