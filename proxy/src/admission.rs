@@ -18,6 +18,6 @@ pub mod line;
 
 pub use self::decision::{Decision, Offload};
 pub use self::gate::{Gate, InLine, Place, Slot, TurnedAway};
-pub use self::line::memory::{Memory, Resident};
+pub use self::line::memory::{Headroom, Memory, Resident};
 pub use self::line::report::Report;
 pub use self::line::{Ask, Load, Priority, QueueFull, Terms};

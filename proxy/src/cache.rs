@@ -15,12 +15,14 @@
 //! - [`vectors`]: whether theirs lie there or in Redis
 //! - [`pinned`]: answers that an operator wrote
 //! - [`entry`], [`answer`]: what is kept, and how it is given again
+//! - [`kept`]: what is kept, looked at and listed
 //! - [`selection`]: which answers are listed or dropped together
 
 pub mod answer;
 pub mod canonical;
 pub mod entry;
 pub mod flight;
+pub mod kept;
 pub mod key;
 pub mod lexical;
 pub mod memory;
@@ -57,8 +59,6 @@ use crate::telemetry::names;
 
 /// Answers on their way into Redis; more are not kept.
 const MAX_WRITES: usize = 256;
-/// The most keys looked at to list answers.
-const MAX_SCANNED: usize = 100_000;
 
 /// The response cache.
 #[derive(Debug)]
@@ -363,50 +363,6 @@ impl Cache {
                 Ok(())
             }
             Store::Redis(redis) => redis.forget(selection).await,
-        }
-    }
-
-    /// The answer under `key`, if it may still be given.
-    ///
-    /// # Errors
-    /// When Redis gave no answer in time.
-    pub async fn find(&self, key: &Key) -> Result<Option<Arc<Entry>>, Unavailable> {
-        match &*self.store {
-            Store::Memory(memory) => Ok(memory.get(key, now())),
-            Store::Redis(redis) => redis.find(key).await.map(|found| found.map(Arc::new)),
-        }
-    }
-
-    /// Answers in `selection`, `limit` at most.
-    ///
-    /// # Errors
-    /// When Redis gave no answer in time.
-    pub async fn list(
-        &self,
-        selection: &Selection,
-        limit: usize,
-    ) -> Result<Vec<Arc<Entry>>, Unavailable> {
-        let redis = match &*self.store {
-            Store::Memory(memory) => return Ok(memory.list(selection, now(), limit)),
-            Store::Redis(redis) => redis,
-        };
-        let (mut found, mut scanned, mut cursor) = (Vec::new(), 0, 0);
-        loop {
-            let (next, keys) = redis.scan(cursor).await?;
-            scanned += keys.len();
-            for key in keys {
-                if let Some(entry) = redis.find(&key).await?.filter(|one| selection.has(&one.facts))
-                {
-                    found.push(Arc::new(entry));
-                }
-                if found.len() >= limit {
-                    return Ok(found);
-                }
-            }
-            cursor = next;
-            if cursor == 0 || scanned >= MAX_SCANNED {
-                return Ok(found);
-            }
         }
     }
 

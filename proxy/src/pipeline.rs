@@ -20,6 +20,7 @@ pub mod local;
 pub mod obtain;
 pub mod plugins;
 pub mod prepare;
+pub mod progress;
 pub mod relay;
 pub mod source;
 pub mod state;

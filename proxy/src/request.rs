@@ -39,7 +39,8 @@ pub struct Request {
     pub wants_usage: bool,
     /// Whether the events of its stream are to be kept apart, because each will be looked at.
     pub separate_events: bool,
-    _reserved: Reserved,
+    /// Its share of the memory for bodies.
+    reserved: Reserved,
 }
 
 impl Request {
@@ -71,12 +72,16 @@ impl Request {
             separate_events: false,
             body: body.bytes,
             scan,
-            _reserved: body.reserved,
+            reserved: body.reserved,
         })
     }
 
     /// Takes on a body made of the one it had.
+    ///
+    /// # Errors
+    /// When it cannot be read, or there is no memory for what it has grown by.
     pub fn replace_body(&mut self, body: Bytes) -> Result<(), Error> {
+        self.reserved.grow_to(body.len())?;
         self.scan = scan::scan(&body).map_err(|cause| explain(&cause))?;
         self.body = body;
         Ok(())

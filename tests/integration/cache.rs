@@ -10,6 +10,8 @@ mod controls;
 mod plugins;
 // A real Redis: shared, stopped, killed, full, with garbage in it.
 mod redis;
+// What replicas tell each other through it.
+mod news;
 // A hit is what a miss was.
 mod replay;
 // Questions of the same meaning.

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use sluicegate_simulator::{Model, Settings};
-use sluicegate_test_support::{Connection, Gateway, get, post, request};
+use sluicegate_test_support::{Connection, Gateway, eventually, get, post, request};
 
 use super::{BIN, CHAT, MODEL, chat, dead_address, pair, simulator, upstream};
 
@@ -52,6 +52,36 @@ async fn no_models_is_an_empty_list_never_null() {
     let (gateway, _simulator) = pair(Settings { models: vec![], ..Settings::default() }, "").await;
     assert_eq!(get(gateway.data, "/v1/models").await.json()["data"], json!([]));
     assert_eq!(get(gateway.data, "/api/tags").await.json()["models"], json!([]));
+}
+
+#[tokio::test]
+async fn models_that_nobody_could_be_asked_for_are_an_error_never_an_empty_list() {
+    let never =
+        format!("upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n", dead_address());
+    let gateway = Gateway::start(BIN, &never);
+    let list = get(gateway.data, "/v1/models").await;
+    assert_eq!(
+        (list.status, list.json()["error"]["code"].as_str()),
+        (502, Some("upstream_failed"))
+    );
+    assert_eq!(get(gateway.data, "/api/tags").await.status, 502);
+    assert_eq!(get(gateway.data, "/v1/models/m").await.status, 502);
+    // One that was there before: both say the same.
+    let (gateway, mut simulator) = pair(Settings::default(), "").await;
+    assert_eq!(get(gateway.data, "/v1/models").await.status, 200);
+    simulator.kill().await;
+    eventually("it is known to be gone", async || {
+        get(gateway.data, "/v1/models").await.status == 502
+    })
+    .await;
+    assert_eq!(get(gateway.data, "/api/tags").await.status, 502);
+    // Routes need nobody to be asked.
+    let routed = format!(
+        "{never}routes:\n  - {{ model: assistant, targets: [{{ upstream: host, model: m }}] }}\n"
+    );
+    let gateway = Gateway::start(BIN, &routed);
+    let list = get(gateway.data, "/v1/models").await.json();
+    assert_eq!(list["data"][0]["id"], "assistant");
 }
 
 #[tokio::test]

@@ -33,6 +33,61 @@ async fn a_refused_connection_moves_on_and_so_does_a_killed_host() {
 }
 
 #[tokio::test]
+async fn an_answer_says_that_it_is_a_fallback_and_why() {
+    let (mut first, second) =
+        (simulator(Settings::default()).await, simulator(Settings::default()).await);
+    let gateway = Gateway::start(
+        BIN,
+        &ordered(&upstream("first", &first, ""), &upstream("second", &second, ""), ""),
+    );
+    let reason = async |body: String| {
+        let answer = post(gateway.data, CHAT, body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.header("x-sluicegate-reason").expect("a reason").to_owned()
+    };
+    assert_eq!(reason(chat("")).await, "route");
+    first.faults().push([Fault::Status(500, "{}".into())]);
+    assert_eq!(reason(chat("")).await, "route; fallback: first failed (status 500)");
+    first.faults().push([Fault::StatusRetry(429, 9)]);
+    assert_eq!(reason(chat("")).await, "route; fallback: first failed (status 429)");
+    first.faults().push([Fault::EndAfter(0)]);
+    let streamed = chat(r#""stream":true"#);
+    assert_eq!(reason(streamed).await, "route; fallback: first failed (empty_stream)");
+    first.kill().await;
+    assert_eq!(reason(chat("")).await, "route; fallback: first failed (connect)");
+}
+
+#[tokio::test]
+async fn when_all_fail_the_error_names_each_and_why() {
+    let (third, fourth) =
+        (simulator(Settings::default()).await, simulator(Settings::default()).await);
+    third.faults().always(Some(Fault::Status(401, r#"{"error":"key-of-the-gateway"}"#.into())));
+    fourth.faults().always(Some(Fault::Close));
+    let dead =
+        |name: &str| format!("  {name}: {{ url: \"http://{}\", kind: ollama }}\n", dead_address());
+    let config = format!(
+        "upstreams:\n{}{}{}{}routes:\n  - model: \"{MODEL}\"\n    targets: [{{ upstream: first }}, {{ upstream: second }}]\n    fallback: [{{ upstream: third }}, {{ upstream: fourth }}]\n",
+        dead("first"),
+        dead("second"),
+        upstream("third", &third, ""),
+        upstream("fourth", &fourth, "")
+    );
+    let gateway = Gateway::start(BIN, &config);
+    let answer = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(answer.status, 502);
+    let message = answer.json()["error"]["message"].as_str().expect("text").to_owned();
+    for part in [
+        "no upstream could serve this: the upstream `first` failed: cannot connect",
+        "; the upstream `second` failed: cannot connect",
+        "; the upstream `third` refused the gateway's own credentials (status 401)",
+        "; the upstream `fourth` failed: the connection broke",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(!message.contains("127.0.0.1") && !message.contains("key-of-the"), "{message}");
+}
+
+#[tokio::test]
 async fn failures_before_the_first_content_move_on_also_for_streams() {
     let (first, second) =
         (simulator(Settings::default()).await, simulator(Settings::default()).await);

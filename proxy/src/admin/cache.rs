@@ -3,7 +3,7 @@
 use http::Method;
 use serde::Serialize;
 
-use crate::cache::entry::{Entry, Facts};
+use crate::cache::entry::Facts;
 use crate::cache::key::Key;
 use crate::cache::redis::Unavailable;
 use crate::cache::selection::Selection;
@@ -30,9 +30,8 @@ struct Listed<'a> {
 }
 
 impl<'a> Listed<'a> {
-    fn new(entry: &'a Entry) -> Self {
-        let age_seconds = entry.age(now()).as_secs();
-        Self { facts: &entry.facts, age_seconds, bytes: entry.answer.size(), answer: None }
+    fn new(facts: &'a Facts, bytes: usize) -> Self {
+        Self { facts, age_seconds: now().saturating_sub(facts.stored), bytes, answer: None }
     }
 }
 
@@ -64,14 +63,15 @@ async fn list(cache: &Cache, query: &str) -> Result<String, Error> {
         },
     };
     let selection = selection(query)?.unwrap_or(Selection::All);
-    let entries = cache.list(&selection, limit).await.map_err(unavailable)?;
-    let listed: Vec<Listed<'_>> = entries.iter().map(|entry| Listed::new(entry)).collect();
+    let kept = cache.list(&selection, limit).await.map_err(unavailable)?;
+    let listed: Vec<_> = kept.iter().map(|one| Listed::new(&one.facts, one.bytes)).collect();
     json(&serde_json::json!({ "entries": listed }))
 }
 
 async fn show(cache: &Cache, id: &str) -> Result<String, Error> {
     let entry = cache.find(&key(id)?).await.map_err(unavailable)?.ok_or_else(absent)?;
-    json(&Listed { answer: Some(entry.answer.text()), ..Listed::new(&entry) })
+    let listed = Listed::new(&entry.facts, entry.answer.size());
+    json(&Listed { answer: Some(entry.answer.text()), ..listed })
 }
 
 async fn delete(cache: &Cache, id: &str) -> Result<String, Error> {

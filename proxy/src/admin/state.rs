@@ -57,6 +57,8 @@ pub struct UpstreamStatus {
     pub vram_used: Option<u64>,
     /// Bytes that models could be loaded into, idle ones evicted.
     pub headroom: Option<u64>,
+    /// Bytes of these that idle models take now.
+    pub idle: Option<u64>,
     /// The container it runs in: `absent`, `starting`, `running`, `stopped`, `failed` or `unknown`.
     pub container: Option<String>,
     /// The models it has.

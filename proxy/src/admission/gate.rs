@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::decision::Decision;
-use super::line::memory::Memory;
+use super::line::memory::{Headroom, Memory};
 use super::line::report::Report;
 use super::line::{Ask, Grant, Line, Load, QueueFull, Terms, Ticket};
 
@@ -142,6 +142,12 @@ impl Gate {
     #[must_use]
     pub fn in_flight_of(&self, model: &str) -> usize {
         self.state.lock().line.in_flight_of(model)
+    }
+
+    /// What a model could still take; `None` where the memory cannot be seen.
+    #[must_use]
+    pub fn headroom(&self) -> Option<Headroom> {
+        self.state.lock().line.headroom()
     }
 
     /// Requests that wait.

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use self::accounts::Accounts;
 use self::loads::{Drain, Loading};
-use self::memory::{Memory, plain};
+use self::memory::{Headroom, Memory, Resident, plain};
 use self::models::{Model, Models, Waiter};
 use super::decision::{Decision, Offload, Standing, decide};
 
@@ -295,6 +295,15 @@ impl Line {
     #[must_use]
     pub fn in_flight_of(&self, model: &str) -> usize {
         self.models.get(plain(model)).map_or(0, |one| one.in_flight)
+    }
+
+    /// What a model could still take; `None` where the memory cannot be seen.
+    #[must_use]
+    pub fn headroom(&self) -> Option<Headroom> {
+        let memory = self.memory.as_ref()?;
+        let may_go = |one: &&Resident| !one.pinned && self.in_flight_of(&one.model) == 0;
+        let idle = memory.residents.iter().filter(may_go).map(|one| one.vram).sum();
+        Some(Headroom { free: memory.free, idle })
     }
 
     /// Requests that wait.

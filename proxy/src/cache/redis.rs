@@ -2,8 +2,10 @@
 //! short wait at most, and nothing at all while its breaker is open.
 //!
 //! # Layout
+//! - `news`: what replicas tell each other
 //! - [`vectors`]: those of questions, where it has vector sets
 
+mod news;
 pub mod vectors;
 
 use std::sync::Arc;
@@ -12,14 +14,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::streams::{StreamId, StreamReadReply};
 use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult};
 use tokio::time::{Instant, timeout};
 
+use self::news::Hearing;
 use self::vectors::Support;
 use super::entry::{Entry, Garbage, Generation};
 use super::key::Key;
-use super::replicas::{self, News};
 use super::selection::Selection;
 use crate::breaker::{Breaker, Pass, State};
 use crate::config::raw::BreakerConfig;
@@ -49,8 +50,8 @@ pub struct Redis {
     breaker: Arc<Breaker>,
     /// Tells this process from the others.
     instance: String,
-    /// The last of what they told.
-    heard: Mutex<String>,
+    /// How far it has heard what they told.
+    hearing: Mutex<Hearing>,
     /// Whether it has vector sets.
     support: Mutex<Support>,
 }
@@ -87,7 +88,7 @@ impl Redis {
             links: Mutex::default(),
             breaker: Arc::new(Breaker::new(BREAKER)),
             instance: format!("{:016x}", fastrand::u64(..)),
-            heard: Mutex::new("0".into()),
+            hearing: Mutex::default(),
             support: Mutex::default(),
         })
     }
@@ -117,8 +118,13 @@ impl Redis {
     /// When Redis gave no answer in time.
     pub async fn find(&self, key: &Key) -> Result<Option<Entry>, Unavailable> {
         let command = Cmd::get(name(key));
-        let bytes: Option<Vec<u8>> =
-            self.ask(UNHURRIED, async |link| command.query_async(link).await).await?;
+        let bytes: Option<Vec<u8>> = self
+            .ask(UNHURRIED, async |link| match command.query_async(link).await {
+                // No answer of ours; whoever looks at one after the other goes on.
+                Err(cause) if cause.code() == Some("WRONGTYPE") => Ok(None),
+                found => found,
+            })
+            .await?;
         let Some(Ok(entry)) = bytes.map(|bytes| Entry::decode(*key, &bytes)) else {
             return Ok(None);
         };
@@ -171,9 +177,10 @@ impl Redis {
     pub async fn scan(&self, cursor: u64) -> Result<(u64, Vec<Key>), Unavailable> {
         let mut command = redis::cmd("SCAN");
         command.arg(cursor).arg("MATCH").arg(format!("{PREFIX}*")).arg("COUNT").arg(500);
-        let (cursor, names): (u64, Vec<String>) =
+        let (cursor, names): (u64, Vec<Vec<u8>>) =
             self.ask(UNHURRIED, async |link| command.query_async(link).await).await?;
-        let keys = names.iter().filter_map(|name| Key::parse(name.strip_prefix(PREFIX)?));
+        let names = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
+        let keys = names.filter_map(|name| Key::parse(name.strip_prefix(PREFIX)?));
         Ok((cursor, keys.collect()))
     }
 
@@ -213,33 +220,6 @@ impl Redis {
         }
     }
 
-    /// Tells replicas what happened.
-    ///
-    /// # Errors
-    /// When Redis did not take it in time.
-    pub async fn announce(&self, news: &News) -> Result<(), Unavailable> {
-        let command = replicas::written(news, &self.instance);
-        self.ask(UNHURRIED, async |link| command.query_async(link).await).await
-    }
-
-    /// What other replicas told after what was [`Redis::heard`], each with its place.
-    ///
-    /// # Errors
-    /// When Redis gave no answer in time.
-    pub async fn news(&self) -> Result<Vec<(String, Option<News>)>, Unavailable> {
-        let command = replicas::next(&self.heard.lock());
-        let read: Option<StreamReadReply> =
-            self.ask(UNHURRIED, async |link| command.query_async(link).await).await?;
-        let told = read.into_iter().flat_map(|read| read.keys).flat_map(|key| key.ids);
-        let read = |one: StreamId| (one.id.clone(), replicas::read(&one, &self.instance));
-        Ok(told.map(read).collect())
-    }
-
-    /// Notes that what was told up to `id` was taken in.
-    pub fn heard(&self, id: &str) {
-        id.clone_into(&mut self.heard.lock());
-    }
-
     async fn ask<T>(
         &self,
         limit: Duration,
@@ -257,6 +237,10 @@ impl Redis {
                 self.doubt_vectors(&cause);
                 tracing::debug!(%cause, "the cache's Redis refused");
                 Err(Unavailable)
+            }
+            // With all that Redis said, which is no business of the log's.
+            Ok(Err(cause)) if cause.kind() == ErrorKind::Parse => {
+                Err(self.failed(pass, "an answer that makes no sense"))
             }
             Ok(Err(cause)) => Err(self.failed(pass, &cause.to_string())),
             Err(cause) => Err(self.failed(pass, cause)),

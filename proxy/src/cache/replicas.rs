@@ -10,7 +10,7 @@ use super::key::Key;
 use super::semantic::{EmbedderId, Embedding};
 
 /// The stream.
-const STREAM: &str = "sluicegate:cache:news";
+pub(super) const STREAM: &str = "sluicegate:cache:news";
 /// About so many are kept for replicas that come later.
 const KEPT: usize = 10_000;
 /// Read at one time.
@@ -60,12 +60,26 @@ pub(super) fn next(heard: &str) -> Cmd {
     command
 }
 
-/// What one of the stream says, if another instance said it and it makes sense.
-pub(super) fn read(told: &StreamId, instance: &str) -> Option<News> {
-    let fields = &told.map;
-    if text(fields, "from")? == instance {
-        return None;
+/// The command that reads the last of all that was told.
+pub(super) fn last() -> Cmd {
+    let mut command = redis::cmd("XREVRANGE");
+    command.arg(STREAM).arg("+").arg("-").arg("COUNT").arg(1);
+    command
+}
+
+/// An entry of the stream that no replica wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Garbage;
+
+/// What one of the stream says, if another instance than this said it.
+pub(super) fn read(told: &StreamId, instance: &str) -> Result<Option<News>, Garbage> {
+    match text(&told.map, "from").ok_or(Garbage)? {
+        own if own == instance => Ok(None),
+        _ => news(&told.map).map(Some).ok_or(Garbage),
     }
+}
+
+fn news(fields: &HashMap<String, Value>) -> Option<News> {
     if let Some(key) = text(fields, "put") {
         return Some(News::Put(Key::parse(&key)?, embedding(fields)));
     }
@@ -116,8 +130,8 @@ mod tests {
             News::Put(key("a"), Some(embedding)),
             News::Wrong { key: key("a"), asked: vec![key("b"), key("c")], similarity: 0.97 },
         ] {
-            assert_eq!(read(&sent(&news), "two"), Some(news.clone()));
-            assert_eq!(read(&sent(&news), "one"), None, "one's own is no news");
+            assert_eq!(read(&sent(&news), "two"), Ok(Some(news.clone())));
+            assert_eq!(read(&sent(&news), "one"), Ok(None), "one's own is no news");
         }
     }
 
@@ -132,7 +146,7 @@ mod tests {
             vec![field("from", &[0xff]), field("put", &[b'a'; 64])],
         ] {
             let told = StreamId { map: fields.into_iter().collect(), ..StreamId::default() };
-            assert_eq!(read(&told, "two"), None);
+            assert_eq!(read(&told, "two"), Err(Garbage));
         }
     }
 }

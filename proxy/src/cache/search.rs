@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use super::entry::Entry;
+use super::kept::on_disk;
 use super::key::{Key, Scope};
 use super::lexical::Question;
 use super::semantic::{Embedding, Semantic};
 use super::similar::Reason;
-use super::{Cache, Store, now};
+use super::{Cache, Store};
 
 /// A question to which another's answer will do.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +138,7 @@ impl Cache {
         let looked = self.get(key, question.owner, question.model).await;
         let entry = match looked.entry {
             Some(entry) => Some(entry),
-            None => self.on_disk(semantic, question, key).await,
+            None => self.taken_from_disk(semantic, key).await,
         };
         // One that was dropped is not looked at again; one that Redis keeps from us may be.
         if entry.is_none() && looked.trouble.is_none() {
@@ -146,19 +147,10 @@ impl Cache {
         entry
     }
 
-    /// An answer that lies on disk only, as after a restart.
-    async fn on_disk(
-        &self,
-        semantic: &Semantic,
-        question: &Asking<'_>,
-        key: &Key,
-    ) -> Option<Arc<Entry>> {
-        // What Redis does not have was dropped, whatever lies here.
+    /// An answer that lies on disk only, and from now on in memory too.
+    async fn taken_from_disk(&self, semantic: &Semantic, key: &Key) -> Option<Arc<Entry>> {
         let Store::Memory(memory) = &*self.store else { return None };
-        let mut entry = semantic.read(key).await.filter(|entry| entry.is_fresh(now()))?;
-        // What was dropped is gone from disk too, and generations begin anew with the process.
-        entry.facts.generation = memory.generation(question.owner, question.model);
-        let entry = Arc::new(entry);
+        let entry = Arc::new(on_disk(semantic, memory, key).await?);
         memory.put(Arc::clone(&entry));
         Some(entry)
     }

@@ -285,13 +285,17 @@ impl Semantic {
         known
     }
 
+    /// Keys of the questions whose answers are in `selection`.
+    #[must_use]
+    pub fn keys(&self, selection: &Selection) -> Vec<Key> {
+        let wanted = |known: &Known| selection.has_answers_of(&known.owner, &known.model);
+        let known = self.known.lock();
+        known.iter().filter(|(_, known)| wanted(known)).map(|(key, _)| *key).collect()
+    }
+
     /// Forgets all of `selection`.
     pub fn forget_all(&self, selection: &Selection) {
-        let wanted = |known: &Known| selection.has_answers_of(&known.owner, &known.model);
-        let keys: Vec<Key> = {
-            let known = self.known.lock();
-            known.iter().filter(|(_, known)| wanted(known)).map(|(key, _)| *key).collect()
-        };
+        let keys = self.keys(selection);
         for key in &keys {
             self.rows.lock().remove(key);
             self.known.lock().remove(key);

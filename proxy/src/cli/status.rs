@@ -93,6 +93,9 @@ fn screen(status: &Status) -> String {
     loaded.into_iter().for_each(|one| model(&mut out, one));
     queue(&mut out, status);
     line!(out, "\nLATELY");
+    if status.events.is_empty() {
+        line!(out, "  nothing");
+    }
     for event in status.events.iter().take(SHOWN_EVENTS) {
         let at = i64::try_from(event.at_unix_ms).ok().and_then(DateTime::from_timestamp_millis);
         let at = at.map(|at| at.with_timezone(&Local).format("%H:%M:%S").to_string());
@@ -119,7 +122,7 @@ fn gpu(out: &mut String, gpu: &Gpu) {
     }
     let (used, total) = (gib(gpu.memory_used), gib(gpu.memory_total));
     let (id, name) = (&gpu.id, &gpu.name);
-    line!(out, "  {id:<14} [{bar}] {used} / {total}  {:.0} %{more}  {name}", part * 100.0);
+    line!(out, "  {id:<14} [{bar}] {used} / {total}  {} %{more}  {name}", percent(part));
 }
 
 fn upstream(out: &mut String, one: &UpstreamStatus) {
@@ -128,7 +131,7 @@ fn upstream(out: &mut String, one: &UpstreamStatus) {
         Some(_) | None => one.breaker.clone(),
     };
     let reachable = if one.reachable == Some(false) { "  unreachable" } else { "" };
-    let room = one.headroom.map_or_else(String::new, |bytes| format!("  room {}", gib(bytes)));
+    let room = one.headroom.map_or_else(String::new, |bytes| room(bytes, one.idle.unwrap_or(0)));
     let container =
         one.container.as_ref().map_or_else(String::new, |state| format!("  container {state}"));
     let UpstreamStatus { name, in_flight, max_concurrent, waiting, .. } = one;
@@ -142,9 +145,15 @@ fn upstream(out: &mut String, one: &UpstreamStatus) {
     }
 }
 
+/// What is free, and what idle models would leave: in use, they are no room.
+fn room(bytes: u64, idle: u64) -> String {
+    let free = gib(bytes.saturating_sub(idle));
+    if idle == 0 { format!("  room {free}") } else { format!("  room {free} + {} idle", gib(idle)) }
+}
+
 fn model(out: &mut String, one: &ModelStatus) {
     let size = one.size.unwrap_or_default();
-    let on_gpu = one.size_vram.unwrap_or_default() as f64 / size.max(1) as f64 * 100.0;
+    let on_gpu = percent(one.size_vram.unwrap_or_default() as f64 / size.max(1) as f64);
     let context = one.context.map_or_else(String::new, |tokens| format!("  context {tokens}"));
     let speed =
         one.decode_per_second.map_or_else(String::new, |speed| format!("  {speed:.0} tokens/s"));
@@ -157,7 +166,7 @@ fn model(out: &mut String, one: &ModelStatus) {
     let (model, upstream, in_flight) = (&one.model, &one.upstream, one.in_flight);
     line!(
         out,
-        "  {upstream:<14} {model}  {}  {on_gpu:.0} % on the GPU{context}{speed}{load}  in flight \
+        "  {upstream:<14} {model}  {}  {on_gpu} % on the GPU{context}{speed}{load}  in flight \
          {in_flight}{stays}",
         gib(size)
     );
@@ -180,6 +189,11 @@ fn queue(out: &mut String, status: &Status) {
             line!(out, "  {position:>3}  {caller}  {model}  for {waited} s, about {left} s to go");
         }
     }
+}
+
+/// Whole per cent, cut off as where thresholds are named: 94.9 % has not reached 95 %.
+fn percent(part: f64) -> u64 {
+    (part * 100.0) as u64
 }
 
 fn gib(bytes: u64) -> String {

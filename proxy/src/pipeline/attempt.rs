@@ -1,5 +1,6 @@
 //! One request to one target, up to the first content of its answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +127,22 @@ impl Rejection {
             | Rejection::Credentials(_) => false,
             Rejection::Status { status, .. } => status.as_u16() != 429,
             Rejection::Failed(_) | Rejection::EmptyStream(_) => true,
+        }
+    }
+
+    /// Why `upstream` gave no answer, in a word and in a sentence; `error` is what the client would be told.
+    #[must_use]
+    pub fn told(&self, upstream: &str, error: &Error) -> (Cow<'static, str>, String) {
+        match self {
+            // Its own words are for when nobody was asked after it.
+            Rejection::Status { status, .. } => {
+                let code = status.as_u16();
+                let sentence = format!("the upstream `{upstream}` answered with status {code}");
+                (format!("status {code}").into(), sentence)
+            }
+            Rejection::Failed(_) | Rejection::EmptyStream(_) | Rejection::Credentials(_) => {
+                (self.as_str().into(), error.message.to_string())
+            }
         }
     }
 

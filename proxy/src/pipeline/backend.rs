@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::container;
 use super::prepare::Runner;
-use crate::admission::{Ask, Gate, Offload, Priority, Terms};
+use crate::admission::{Ask, Gate, Headroom, Offload, Priority, Terms};
 use crate::breaker::{Breaker, ModelBreakers};
 use crate::config::admission::{self, Admission};
 use crate::config::cache::EmbedderConfig;
@@ -349,17 +349,18 @@ impl Backend {
         self.residency.refresh(&self.origin, pool, on_cpu).await
     }
 
-    /// Bytes of VRAM that a model could still take: what no loaded model takes, and that of loaded
-    /// ones too while nothing runs, because idle models make room. Of what `vram` declares and of the
-    /// GPUs behind it, whichever is less.
+    /// What a model could still take of the VRAM behind it, as admission has it; `None` where nothing
+    /// says how much there is.
+    #[must_use]
+    pub fn room(&self, here: &Sampler) -> Option<Headroom> {
+        let known = self.origin.config.vram.is_some() || self.gpus_read(here).is_some();
+        self.gate.headroom().filter(|_| known)
+    }
+
+    /// All of [`Backend::room`], in bytes.
     #[must_use]
     pub fn headroom(&self, here: &Sampler) -> Option<u64> {
-        let taken = self.residency.vram()?;
-        let idle = self.gate.in_flight() == 0;
-        let declared = self.origin.config.vram.map(|declared| declared.saturating_sub(taken));
-        let measured = self.gpus(here).map(|gpus| gpus.iter().map(Gpu::memory_free).sum());
-        let free: u64 = declared.into_iter().chain(measured).min()?;
-        Some(if idle { free.saturating_add(taken) } else { free })
+        self.room(here).map(Headroom::total)
     }
 
     /// Whether it runs on this machine.

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
-use parking_lot::Mutex;
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
 use super::backend::{Backend, Standing};
+use super::progress::Progress;
 use super::ticket::{PassedChains, Ticket};
-use crate::admission::InLine;
 use crate::cache::entry::Entry;
 use crate::cache::now;
 use crate::cache::policy::Policy;
@@ -98,64 +97,6 @@ impl Headers {
             Some(openai) if !backend.is_ollama() => openai,
             _ => &self.ollama,
         }
-    }
-}
-
-/// How far the search for an answer has come.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// Where it is.
-    pub phase: Phase,
-    /// Time spent waiting for places.
-    pub queued: Duration,
-    /// Time spent waiting for upstreams.
-    pub upstream_wait: Duration,
-    /// Targets left out, and why.
-    skipped: Vec<String>,
-    /// Where in a line it stands, for those who keep its client company.
-    place: Option<Arc<Mutex<Option<InLine>>>>,
-}
-
-/// Targets left out that are told of.
-const MAX_SKIPPED: usize = 8;
-
-impl Progress {
-    /// Notes that a target was left out.
-    pub fn skipped(&mut self, upstream: &str, why: &str) {
-        if self.skipped.len() < MAX_SKIPPED {
-            self.skipped.push(format!("{upstream}: {why}"));
-        }
-    }
-
-    /// The targets left out, and why.
-    #[must_use]
-    pub fn told_skipped(&self) -> String {
-        self.skipped.join("; ")
-    }
-
-    /// Has others see where it stands; for requests whose client is kept company.
-    pub fn show_place(&mut self) {
-        self.place = Some(Arc::default());
-    }
-
-    /// It stands in a line now, or in none any more.
-    pub fn stands(&self, place: Option<InLine>) {
-        if let Some(shown) = &self.place {
-            *shown.lock() = place;
-        }
-    }
-
-    /// A copy that sees where it stands.
-    #[must_use]
-    pub fn observer(&self) -> Self {
-        Self { place: self.place.clone(), ..Self::default() }
-    }
-
-    /// Where it stands, in words.
-    #[must_use]
-    pub fn place(&self) -> Option<String> {
-        let place = self.place.as_ref()?.lock().clone()?;
-        Some(place.to_string())
     }
 }
 
@@ -340,11 +281,9 @@ impl Ctx {
 
     /// Why it was answered where it was.
     fn reason(&self) -> HeaderValue {
-        if self.progress.skipped.is_empty() {
-            return self.reason.clone();
-        }
+        let Some(passed) = self.progress.passed_over() else { return self.reason.clone() };
         let reason = self.reason.to_str().unwrap_or_default();
-        let text = format!("{reason}; {}", self.progress.told_skipped());
+        let text = format!("{reason}; {passed}");
         // What is no header value stays out of it: a plugin's reason stands by itself.
         HeaderValue::from_str(&text).unwrap_or_else(|_| self.reason.clone())
     }

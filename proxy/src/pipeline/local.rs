@@ -23,7 +23,7 @@ use crate::request::endpoint::{Endpoint, model_id};
 use crate::response::downstream::{self, Head};
 use crate::router::{Plan, Target};
 use crate::upstream::ask::Unanswered;
-use crate::upstream::catalogue;
+use crate::upstream::catalogue::{self, Listing};
 
 /// A model list younger than this is shown as it is: chat UIs ask often.
 const LIST_AGE: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ impl Pipeline {
     ) -> Result<(Head, Bytes), Error> {
         match endpoint {
             Endpoint::Models => {
-                let data = self.models(snapshot, caller).await;
+                let data = self.models(snapshot, caller).await?;
                 json(&ModelList { object: "list", data })
             }
             Endpoint::Model => {
@@ -75,10 +75,16 @@ impl Pipeline {
         }
     }
 
-    /// Routes first, then what the upstreams have; each name once.
-    async fn models(&self, snapshot: &Snapshot, caller: &Caller) -> Vec<Model> {
+    /// Routes first, then what the upstreams have; each name once. What one that is down had last
+    /// counts beside a route or an upstream that is not.
+    async fn models(&self, snapshot: &Snapshot, caller: &Caller) -> Result<Vec<Model>, Error> {
         let listings = snapshot.refresh(&self.pool, LIST_AGE).await;
-        let mut routes: Vec<&str> = snapshot.table.names().collect();
+        let mut routes: Vec<&str> =
+            snapshot.table.names().filter(|name| caller.may_use(name)).collect();
+        if let (true, Some(why)) = (routes.is_empty(), all_failed(&listings)) {
+            let message = format!("no upstream could be asked for its models: {why}");
+            return Err(Error::new(Kind::BadGateway, message));
+        }
         routes.sort_unstable();
         let routes = routes.into_iter().map(|name| Model {
             id: name.to_owned(),
@@ -87,11 +93,9 @@ impl Pipeline {
             owned_by: "sluicegate".into(),
         });
         let listed = listings.iter().filter_map(|one| one.models.as_deref()).flatten().cloned();
+        let listed = listed.filter(|model| caller.may_use(&model.id));
         let mut seen = HashSet::new();
-        routes
-            .chain(listed)
-            .filter(|model| caller.may_use(&model.id) && seen.insert(model.id.clone()))
-            .collect()
+        Ok(routes.chain(listed).filter(|model| seen.insert(model.id.clone())).collect())
     }
 
     async fn model(
@@ -100,7 +104,7 @@ impl Pipeline {
         caller: &Caller,
         wanted: &str,
     ) -> Result<Model, Error> {
-        let models = self.models(snapshot, caller).await;
+        let models = self.models(snapshot, caller).await?;
         let found = models.into_iter().find(|one| crate::ollama::same_model(&one.id, wanted));
         match found {
             // The id asked for is echoed, as Ollama does.
@@ -181,6 +185,11 @@ impl Pipeline {
         }
         Err(Error::new(Kind::BadGateway, "no Ollama answered"))
     }
+}
+
+/// What the last of the upstreams said when asked, where none of them answered.
+fn all_failed(listings: &[Listing]) -> Option<&str> {
+    listings.iter().map(|one| one.problem.as_deref()).reduce(|all, one| all.and(one))?
 }
 
 fn json_head() -> Head {

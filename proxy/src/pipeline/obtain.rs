@@ -9,8 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use super::Pipeline;
 use super::attempt::{Begun, Rejection, attempt};
 use super::backend::{Backend, Standing};
-use super::ctx::{Headers, Phase, Progress};
+use super::ctx::{Headers, Phase};
 use super::prepare::{check, choose_context, prepare};
+use super::progress::Progress;
 use super::state::Snapshot;
 use crate::admission::{Ask, Decision, QueueFull, Slot, TurnedAway};
 use crate::breaker::{ModelPass, State};
@@ -340,6 +341,7 @@ impl Search<'_> {
         };
         count_refused(backend, reason);
         let message = format!("the upstream `{}` {message}", backend.name());
+        self.progress.failed(backend.name(), reason, &message);
         self.last = Some(if reason == "load_failed" {
             // To try again is to evict others again, for the same end.
             Error::new(Kind::BadGateway, message).hopeless()
@@ -351,7 +353,7 @@ impl Search<'_> {
 
     fn not_started(&mut self, backend: &Backend, error: Error) {
         count_refused(backend, "container");
-        self.progress.skipped(backend.name(), "its container did not start");
+        self.progress.failed(backend.name(), "container", &error.message);
         self.last = Some(error);
     }
 
@@ -370,6 +372,8 @@ impl Search<'_> {
         counter!(names::FAILURES, "upstream" => name.to_owned(), "reason" => reason).increment(1);
         let error = rejection.error(name);
         tracing::debug!(upstream = name, reason, %error, "attempt failed");
+        let (why, sentence) = rejection.told(name, &error);
+        self.progress.failed(name, why, &sentence);
         if rejection.was_sent() {
             self.sent += 1;
         }
@@ -394,13 +398,22 @@ impl Search<'_> {
     }
 
     fn failure(self) -> Error {
-        if let Some(error) = self.last {
-            return error;
+        let failures = self.progress.failures();
+        match (self.last, failures) {
+            // A 500, 503 or 429 is an upstream's own answer, and is passed on in its own words.
+            (Some(error), Some(all))
+                if matches!(error.kind, Kind::BadGateway | Kind::GatewayTimeout) =>
+            {
+                let message = format!("no upstream could serve this: {all}");
+                return Error { message: message.into(), ..error };
+            }
+            (Some(error), _) => return error,
+            (None, _) => {}
         }
         let wait = self.opens_in.unwrap_or(FULL_RETRY);
         let message = format!(
             "every upstream for this model is left alone for now: {}",
-            self.progress.told_skipped()
+            self.progress.passed_over().unwrap_or_default()
         );
         Error::new(Kind::Overloaded, message).retry_after(wait)
     }

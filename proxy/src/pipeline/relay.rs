@@ -20,6 +20,7 @@ use super::stream::followed;
 use super::ticket::Ticket;
 use super::{Pipeline, Stop};
 use crate::config::raw::Timeouts;
+use crate::error::Error;
 use crate::openai::error_text;
 use crate::request::headers::is_hop_by_hop;
 use crate::response::downstream::{self, Head};
@@ -50,8 +51,12 @@ impl Pipeline {
             Begin::Whole(_) | Begin::Stream(_) => None,
         };
         let mut head = passed_on(reply.status, std::mem::take(&mut reply.headers));
+        let body = match begun.body {
+            Begin::Whole(body) => Begin::Whole(shaped(body, reply.status, ctx).await?),
+            begun @ (Begin::Partial(_) | Begin::Stream(_)) => begun,
+        };
         ctx.answer_headers(&mut head);
-        match begun.body {
+        match body {
             Begin::Stream(stream) => {
                 let heartbeat = snapshot.config.heartbeat;
                 let bounds = Bounds { timeouts, heartbeat, since };
@@ -62,13 +67,6 @@ impl Pipeline {
                 Box::pin(self.relay_stream(session, snapshot, source, head, ctx)).await
             }
             Begin::Whole(body) => {
-                ctx.usage = usage::of_answer(&body, ctx.dialect);
-                let body = match ctx.shaper.as_mut() {
-                    Some(shaper) if reply.status == StatusCode::OK => {
-                        Box::pin(shaper.whole(body)).await?
-                    }
-                    Some(_) | None => body,
-                };
                 // A client's own mistake tells nothing about the upstream.
                 if reply.status.is_success() {
                     pass.success()
@@ -123,6 +121,21 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// A whole answer as its responders leave it. It is shaped before its head is written, which tells how
+/// long that took.
+async fn shaped(body: Bytes, status: StatusCode, ctx: &mut Ctx) -> Result<Bytes, Error> {
+    ctx.usage = usage::of_answer(&body, ctx.dialect);
+    let Some(shaper) = ctx.shaper.as_mut().filter(|_| status == StatusCode::OK) else {
+        return Ok(body);
+    };
+    let since = Instant::now();
+    let body = Box::pin(shaper.whole(body)).await?;
+    if let Some(trail) = &mut ctx.trail {
+        trail.spent += since.elapsed();
+    }
+    Ok(body)
 }
 
 /// The head of an answer, with those of an upstream's `headers` that are for the client.

@@ -51,6 +51,12 @@ impl Pipeline {
             let work = pin!(self.obtain(snapshot, target, &headers, &standing, &mut progress));
             self.while_watched(session, target, ctx, leader, work).await
         };
+        if let Ok(answer) = &result {
+            let to = answer.backend.name();
+            for (upstream, why) in progress.upstreams_passed().filter(|(one, _)| *one != to) {
+                self.shared.events.went_elsewhere(upstream, to, why);
+            }
+        }
         ctx.ticket = ticket;
         ctx.progress = progress;
         ctx.phase = ctx.progress.phase;

@@ -33,6 +33,8 @@ pub struct Budget {
 #[derive(Debug)]
 pub struct Reserved {
     budget: Arc<Budget>,
+    /// The most that all shares together may be.
+    limit: usize,
     bytes: usize,
 }
 
@@ -43,18 +45,22 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    fn reserve(self: &Arc<Self>) -> Reserved {
-        Reserved { budget: Arc::clone(self), bytes: 0 }
+    /// No share so far, of `limit` bytes in all.
+    fn reserve(self: &Arc<Self>, limit: usize) -> Reserved {
+        Reserved { budget: Arc::clone(self), limit, bytes: 0 }
     }
 }
 
 impl Reserved {
-    /// Makes the share `total` bytes; refuses to go over `limit` for the whole process.
-    fn grow_to(&mut self, total: usize, limit: usize) -> Result<(), Error> {
+    /// Makes the share `total` bytes, unless it is more already.
+    ///
+    /// # Errors
+    /// When that is too much for the whole process. The share counts until it is dropped all the same.
+    pub fn grow_to(&mut self, total: usize) -> Result<(), Error> {
         let more = total.saturating_sub(self.bytes);
         let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
-        if before + more > limit {
+        if before + more > self.limit {
             let message = "the gateway holds as many request bytes as it may; try again shortly";
             return Err(Error::new(Kind::Overloaded, message).retry_after(BUDGET_RETRY));
         }
@@ -112,8 +118,7 @@ pub async fn read(
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit).into());
     }
-    let mut reserved = budget.reserve();
-    let process_limit = limits.bodies_in_flight.len();
+    let mut reserved = budget.reserve(limits.bodies_in_flight.len());
     if expects_continue(session) && session.write_continue_response().await.is_err() {
         return Err(ReadError::ClientGone);
     }
@@ -136,14 +141,14 @@ pub async fn read(
             return Err(too_large(limit).into());
         }
         // What has arrived counts, not what was announced: a promise takes no memory.
-        reserved.grow_to(total, process_limit)?;
+        reserved.grow_to(total)?;
         collected.push(chunk);
     }
     let bytes = collected.finish();
     if coding == Coding::Identity {
         return Ok(Body { bytes, reserved });
     }
-    Ok(decode(Body { bytes, reserved }, coding, limit, process_limit).await?)
+    Ok(decode(Body { bytes, reserved }, coding, limit).await?)
 }
 
 /// Chunks as they come; a body of one chunk is never copied.
@@ -221,25 +226,15 @@ fn too_large(limit: usize) -> Error {
 
 /// Decodes on a thread of its own: a small body may decode to a large one, and other requests are
 /// to go on meanwhile.
-async fn decode(
-    coded: Body,
-    coding: Coding,
-    limit: usize,
-    process_limit: usize,
-) -> Result<Body, Error> {
-    tokio::task::spawn_blocking(move || decode_bounded(coded, coding, limit, process_limit))
+async fn decode(coded: Body, coding: Coding, limit: usize) -> Result<Body, Error> {
+    tokio::task::spawn_blocking(move || decode_bounded(coded, coding, limit))
         .await
         .map_err(|_| Error::new(Kind::Internal, "decoding the body failed"))?
 }
 
 /// Decodes step by step, each within the limit and the process's budget, so that a bomb stops
 /// before it grows.
-fn decode_bounded(
-    coded: Body,
-    coding: Coding,
-    limit: usize,
-    process_limit: usize,
-) -> Result<Body, Error> {
+fn decode_bounded(coded: Body, coding: Coding, limit: usize) -> Result<Body, Error> {
     let broken = |_| Error::new(Kind::InvalidRequest, "the body's content-encoding is broken");
     let Body { bytes, mut reserved } = coded;
     let mut decoder: Box<dyn Read + '_> = match coding {
@@ -252,7 +247,7 @@ fn decode_bounded(
     let mut out = Vec::new();
     loop {
         // Both forms are held while one is made of the other.
-        reserved.grow_to(bytes.len() + out.len() + DECODE_STEP, process_limit)?;
+        reserved.grow_to(bytes.len() + out.len() + DECODE_STEP)?;
         let read = (&mut decoder).take(DECODE_STEP as u64).read_to_end(&mut out).map_err(broken)?;
         if out.len() > limit {
             return Err(too_large(limit));
@@ -277,9 +272,9 @@ mod tests {
     }
 
     fn decoded(coded: Vec<u8>, coding: Coding, process_limit: usize) -> Result<Bytes, Error> {
-        let reserved = Arc::new(Budget::default()).reserve();
+        let reserved = Arc::new(Budget::default()).reserve(process_limit);
         let body = Body { bytes: coded.into(), reserved };
-        decode_bounded(body, coding, 1000, process_limit).map(|body| body.bytes)
+        decode_bounded(body, coding, 1000).map(|body| body.bytes)
     }
 
     #[test]
@@ -304,11 +299,11 @@ mod tests {
     #[test]
     fn the_budget_is_shared_and_given_back() {
         let budget = Arc::new(Budget::default());
-        let mut first = budget.reserve();
-        first.grow_to(60, 100).expect("fits");
-        assert!(budget.reserve().grow_to(60, 100).is_err());
+        let mut first = budget.reserve(100);
+        first.grow_to(60).expect("fits");
+        assert!(budget.reserve(100).grow_to(60).is_err());
         drop(first);
         assert_eq!(budget.used(), 0);
-        budget.reserve().grow_to(100, 100).expect("fits again");
+        budget.reserve(100).grow_to(100).expect("fits again");
     }
 }

@@ -1,15 +1,22 @@
 //! What a start prints: where to reach the gateway, what it found, and what to do about it.
 
+use sluicegate_plugin_host::Interface;
+
 use super::Server;
+use crate::config::RouteConfig;
+use crate::config::plugins::{PluginConfig, PluginSource};
 use crate::config::raw::UpstreamKind;
 use crate::pipeline::backend::Backend;
 use crate::pipeline::state::Snapshot;
+use crate::plugin::Link;
 use crate::upstream::catalogue::Listing;
 
 /// Model names shown for one upstream.
 const SHOWN_MODELS: usize = 5;
+/// Names of routes shown.
+const SHOWN_ROUTES: usize = 10;
 
-/// Prints the addresses and who may use them.
+/// Prints the addresses, who may use them, the plugins and the routes.
 pub(super) fn addresses(server: &Server) {
     let snapshot = server.shared.snapshot.load();
     let scheme = if server.certificate.is_some() { "https" } else { "http" };
@@ -26,6 +33,34 @@ pub(super) fn addresses(server: &Server) {
     } else {
         eprintln!("  keys      {}", snapshot.config.keys.len());
     }
+    for link in &snapshot.plugins {
+        eprintln!("  plugin    {}: {}", link.config.name, plugin(link));
+    }
+    if let Some(routes) = routes(&snapshot.config.routes) {
+        eprintln!("  routes    {routes}");
+    }
+}
+
+fn plugin(link: &Link) -> String {
+    let PluginConfig { source, shadow, .. } = &link.config;
+    let about = link.plugin().description();
+    // Its own words, on a terminal.
+    let (name, version) = (about.name.escape_debug(), about.version.escape_debug());
+    let source = match source {
+        PluginSource::Builtin => "builtin".to_owned(),
+        PluginSource::File(path) => path.display().to_string(),
+    };
+    let interfaces: Vec<&str> = link.plugin().interfaces().map(Interface::as_str).collect();
+    let shadow = if *shadow { ", in shadow mode" } else { "" };
+    format!("{name} {version}, {source}, {}{shadow}", interfaces.join(" + "))
+}
+
+/// The names that routes serve; `None` where there are no routes.
+fn routes(routes: &[RouteConfig]) -> Option<String> {
+    let names: Vec<&str> =
+        routes.iter().take(SHOWN_ROUTES).map(|route| route.model.as_str()).collect();
+    let more = if routes.len() > SHOWN_ROUTES { ", …" } else { "" };
+    (!names.is_empty()).then(|| format!("{}: {}{more}", routes.len(), names.join(", ")))
 }
 
 /// Prints each upstream.

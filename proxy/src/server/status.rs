@@ -11,6 +11,7 @@ use super::keeper::{Command, Commands, Refusal};
 use crate::admin::models::Action;
 use crate::admin::state::{LeftAlone, ModelStatus, QueueStatus, UpstreamStatus};
 use crate::admin::{Readiness, Source};
+use crate::admission::Headroom;
 use crate::breaker::{self, State};
 use crate::cache::Cache;
 use crate::config::raw::UpstreamKind;
@@ -220,6 +221,7 @@ fn upstream(shared: &Shared, backend: &Backend) -> UpstreamStatus {
     let config = &backend.origin.config;
     let asked = known.problem.is_some() || known.models.is_some();
     let gpus = backend.gpus(&shared.gpus);
+    let room = backend.room(&shared.gpus);
     let sum = |of: fn(&Gpu) -> u64| gpus.as_ref().map(|gpus| gpus.iter().map(of).sum());
     UpstreamStatus {
         name: config.name.clone(),
@@ -240,7 +242,8 @@ fn upstream(shared: &Shared, backend: &Backend) -> UpstreamStatus {
         max_concurrent: config.max_concurrent,
         vram_total: config.vram.or_else(|| sum(|gpu| gpu.memory_total)),
         vram_used: sum(|gpu| gpu.memory_used).or_else(|| backend.residency.vram()),
-        headroom: backend.headroom(&shared.gpus),
+        headroom: room.map(Headroom::total),
+        idle: room.map(|room| room.idle),
         container: backend
             .container
             .as_ref()

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// Events kept.
 const KEPT: usize = 256;
+/// When what goes on is told again, in milliseconds.
+const AGAIN_AFTER_MS: u64 = 60_000;
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,8 +36,7 @@ impl Events {
     /// Notes that something happened, here and in the program log.
     pub fn note(&self, upstream: &str, model: Option<&str>, what: String) {
         tracing::info!(upstream, model, "{what}");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let at_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let at_unix_ms = now_ms();
         let (upstream, model) = (upstream.to_owned(), model.map(str::to_owned));
         let event = Arc::new(Event { at_unix_ms, upstream, model, what });
         let mut last = self.last.lock();
@@ -45,9 +46,51 @@ impl Events {
         last.push_back(event);
     }
 
+    /// Notes that a request went past `upstream` to another, and why: the first in a minute, for each
+    /// pair of them. There may be as many as there are requests.
+    pub fn went_elsewhere(&self, upstream: &str, to: &str, why: &str) {
+        let what = format!("requests go to `{to}` instead");
+        if !self.was_told(upstream, &what) {
+            self.note(upstream, None, format!("{what}: {why}"));
+        }
+    }
+
+    /// Whether what begins with `what` was noted of `upstream` lately.
+    fn was_told(&self, upstream: &str, what: &str) -> bool {
+        let oldest = now_ms().saturating_sub(AGAIN_AFTER_MS);
+        let last = self.last.lock();
+        let mut lately = last.iter().rev().take_while(|one| one.at_unix_ms >= oldest);
+        lately.any(|one| one.upstream == upstream && one.what.starts_with(what))
+    }
+
     /// The last events, newest first.
     #[must_use]
     pub fn last(&self) -> Vec<Arc<Event>> {
         self.last.lock().iter().rev().cloned().collect()
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_request_would_tell_is_told_once_for_each_pair_of_upstreams() {
+        let events = Events::default();
+        for percent in 90..99 {
+            events.went_elsewhere("host", "spare", &format!("the GPU is {percent} % full"));
+            events.went_elsewhere("host", "other", "busy");
+        }
+        let told: Vec<String> = events.last().iter().rev().map(|one| one.what.clone()).collect();
+        let expected = [
+            "requests go to `spare` instead: the GPU is 90 % full",
+            "requests go to `other` instead: busy",
+        ];
+        assert_eq!(told, expected);
     }
 }

@@ -69,6 +69,8 @@ pub const CACHE_BYTES: &str = "sluicegate_cache_bytes";
 pub const CACHE_EVICTED: &str = "sluicegate_cache_evictions_total";
 /// Answers that could not be kept, by reason.
 pub const CACHE_WRITE_FAILURES: &str = "sluicegate_cache_write_failures_total";
+/// News of other replicas that could not be read, by reason.
+pub const CACHE_NEWS_FAILURES: &str = "sluicegate_cache_news_failures_total";
 /// Answers not kept because of what they are, by reason.
 pub const CACHE_UNFIT: &str = "sluicegate_cache_unfit_total";
 /// 1 while the cache's Redis is asked, 0 while it is left alone.
@@ -176,6 +178,7 @@ pub fn describe() {
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes of answers held in memory.");
     describe_counter!(CACHE_EVICTED, "Answers that had to make room.");
     describe_counter!(CACHE_WRITE_FAILURES, "Answers that could not be kept.");
+    describe_counter!(CACHE_NEWS_FAILURES, "News of other replicas that could not be read.");
     describe_counter!(CACHE_UNFIT, "Answers not kept because of what they are.");
     describe_gauge!(CACHE_UP, "1 while the cache's Redis is asked.");
     describe_counter!(CACHE_FOLLOWERS, "Requests that followed an equal one.");

@@ -17,7 +17,7 @@ fn gateway(url: &str, host: &Simulator) -> Gateway {
 }
 
 /// Answers are written after they were sent.
-async fn kept(gateway: &Gateway, body: &str) {
+pub(super) async fn kept(gateway: &Gateway, body: &str) {
     eventually("it is kept", async || outcome(gateway, body).await == "hit-l1").await;
 }
 
@@ -141,7 +141,7 @@ async fn garbage_under_a_key_is_a_miss_and_is_written_over() {
 }
 
 /// One of several gateways that also compare questions by their words.
-fn replica(redis: &Redis, host: &Simulator) -> Gateway {
+pub(super) fn replica(redis: &Redis, host: &Simulator) -> Gateway {
     let config = format!(
         "cache: {{ lexical: {{}}, exact: {{ redis: \"{}\" }} }}\nupstreams:\n{}",
         redis.url(),
@@ -150,8 +150,8 @@ fn replica(redis: &Redis, host: &Simulator) -> Gateway {
     Gateway::start(BIN, &config)
 }
 
-const STORED: &str = "What is the capital of France?";
-const ASKED: &str = "Tell me what the capital of France is";
+pub(super) const STORED: &str = "What is the capital of France?";
+pub(super) const ASKED: &str = "Tell me what the capital of France is";
 
 #[tokio::test]
 async fn what_one_replica_learns_the_others_know_and_what_one_unlearns_too() {

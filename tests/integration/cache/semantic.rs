@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use sluicegate_simulator::{Fault, Settings, Simulator};
 use sluicegate_test_support::{Gateway, eventually, get, request};
 
+use super::similar::{delete, entries};
 use super::{ask, cached, cool, outcome};
 use crate::{BIN, simulator, upstream};
 
@@ -87,6 +88,39 @@ async fn what_was_learnt_outlives_a_kill_and_what_was_dropped_does_not() {
     }
     let gateway = gateway(&host, Some(&path), "");
     assert_eq!(outcome(&gateway, &cool(ASKED, "")).await, "miss");
+}
+
+#[tokio::test]
+async fn an_operator_sees_and_drops_what_lies_on_disk_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("cache");
+    let host = simulator(Settings::default()).await;
+    {
+        let gateway = gateway(&host, Some(&path), "");
+        ask(&gateway, &cool(STORED, "")).await;
+        ask(&gateway, &cool("Why is the sky blue?", "")).await;
+        remembered(&gateway, 2.0).await;
+        // Listed once each, though they lie in both.
+        assert_eq!(entries(&gateway, "").await.len(), 2);
+        // One that is asked to end writes what waits.
+        gateway.signal(Signal::TERM);
+        let mut gateway = gateway;
+        gateway.wait();
+    }
+    let gateway = gateway(&host, Some(&path), "");
+    assert_eq!(entries(&gateway, "?owner=anonymous").await.len(), 2);
+    assert_eq!(entries(&gateway, "?owner=nobody").await.len(), 0);
+    assert_eq!(entries(&gateway, "?limit=1").await.len(), 1);
+    let listed = entries(&gateway, "").await;
+    let stored = listed.iter().find(|one| one["question"] == STORED).expect("the first");
+    let id = stored["id"].as_str().expect("an id");
+    let shown = get(gateway.admin, &format!("/api/cache/entries/{id}")).await.json();
+    assert!(shown["answer"].as_str().is_some_and(|answer| !answer.is_empty()), "{shown}");
+    assert_eq!(delete(&gateway, &format!("/{id}")).await.status, 200);
+    assert_eq!(delete(&gateway, &format!("/{id}")).await.status, 404);
+    assert_eq!(entries(&gateway, "").await.len(), 1);
+    assert_eq!(get(gateway.admin, &format!("/api/cache/entries/{id}")).await.status, 404);
+    assert_eq!(outcome(&gateway, &cool(STORED, "")).await, "miss");
 }
 
 #[tokio::test]

@@ -137,13 +137,13 @@ async fn an_operators_answer_is_given_at_once() {
     assert_eq!(host.recorder().started(), 1, "what was said before may matter");
 }
 
-async fn entries(gateway: &Gateway, query: &str) -> Vec<serde_json::Value> {
+pub(super) async fn entries(gateway: &Gateway, query: &str) -> Vec<serde_json::Value> {
     let listed = get(gateway.admin, &format!("/api/cache/entries{query}")).await;
     assert_eq!(listed.status, 200, "{}", listed.text());
     listed.json()["entries"].as_array().expect("a list").clone()
 }
 
-async fn delete(gateway: &Gateway, path: &str) -> Response {
+pub(super) async fn delete(gateway: &Gateway, path: &str) -> Response {
     request(gateway.admin, &format!("DELETE /api/cache/entries{path} HTTP/1.1\r\nHost: x"), b"")
         .await
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Gateway, get, post};
+use sluicegate_simulator::{Fault, Settings};
+use sluicegate_test_support::{Connection, Gateway, eventually, get, post};
 
 use super::{config, house, plugin, with_plugin};
 use crate::{BIN, CHAT, chat, simulator};
@@ -20,6 +20,26 @@ const FAULTS: [(&str, &str); 11] = [
     ("do: forge-header", "decision"),
     ("do: bad-status", "decision"),
 ];
+
+#[tokio::test]
+async fn what_a_plugin_adds_to_a_body_counts_against_the_memory_for_bodies() {
+    let text = "x".repeat(10_000);
+    let insert = format!("config: {{ in: rewriter, do: insert, text: {text} }}");
+    let limits = "limits: { body: 1KiB, bodies_in_flight: 16KiB }\n";
+    let house = house(&plugin("p", &insert), "p", limits).await;
+    house.first.faults().push([Fault::SlowFirst(60_000)]);
+    let mut first = Connection::open(house.gateway.data).await;
+    first.post(CHAT, chat("")).await;
+    let held = "sluicegate_request_body_bytes";
+    eventually("it is counted", async || house.gateway.metric(held).await > 10_000.0).await;
+    // For its own bytes there is room, not for what it becomes.
+    let refused = house.chat("").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert!(refused.text().contains("as many request bytes as it may"), "{}", refused.text());
+    drop(first);
+    eventually("all is given back", async || house.gateway.metric(held).await == 0.0).await;
+    assert_eq!(house.chat("").await.status, 200);
+}
 
 #[tokio::test]
 async fn a_fault_costs_its_call_and_is_counted_by_kind() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sluicegate_simulator::Settings;
 use sluicegate_test_support::{Gateway, eventually, guest, post};
 
-use super::{at, config, plugin};
-use crate::{BIN, CHAT, chat, simulator};
+use super::{at, config, house, plugin};
+use crate::{BIN, CHAT, MODEL, chat, simulator};
 
 fn reloads(plugin: &str, result: &str) -> String {
     format!("sluicegate_plugin_reloads_total{{plugin=\"{plugin}\",result=\"{result}\"}}")
@@ -113,4 +113,24 @@ async fn what_is_no_plugin_is_refused_at_the_start_with_its_name() {
         assert_eq!(out.status.code(), Some(64), "{text}");
         assert!(text.contains(complaint) && text.contains(chain), "{complaint}: {text}");
     }
+}
+
+#[tokio::test]
+async fn the_start_tells_the_plugins_and_the_routes() {
+    let more = "config: { mode: pass }, shadow: true";
+    let builtin = "  - { name: semantic-cache, source: builtin }\n";
+    let house = house(&(plugin("p", more) + builtin), "p, semantic-cache", "").await;
+    let file = guest::faulty().display();
+    let lines = [
+        format!(
+            "\n  plugin    p: faulty 0.1.0, {file}, router + rewriter + cache-policy + responder, in shadow mode\n"
+        ),
+        "\n  plugin    semantic-cache: semantic-cache 0.1.0, builtin, cache-policy\n".to_owned(),
+        format!("\n  routes    1: {}\n", MODEL),
+    ];
+    eventually("all is told", async || {
+        let told = house.gateway.stderr();
+        lines.iter().all(|line| told.contains(line.as_str()))
+    })
+    .await;
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use sluicegate_simulator::{Fault, Settings};
-use sluicegate_test_support::{Connection, Gateway, post};
+use sluicegate_test_support::{Connection, Gateway, Response, post};
 
 use super::{config, plugin, with_plugin};
 use crate::{BIN, CHAT, chat, paced, simulator};
@@ -31,6 +31,21 @@ async fn each_delta_is_changed_as_it_comes() {
     assert_eq!(text, text.to_uppercase());
     let native = post(shaped.gateway.data, "/api/chat", chat("")).await.text();
     assert!(native.lines().count() > 3 && !native.contains("\"hello\""), "{native}");
+}
+
+/// Milliseconds in plugins, as an answer tells them.
+fn in_plugins(answer: &Response) -> f64 {
+    let times = answer.header("server-timing").expect("times");
+    let time = times.split(", ").find_map(|one| one.strip_prefix("plugins;dur="));
+    time.unwrap_or_else(|| panic!("{times}")).parse().expect("a number")
+}
+
+#[tokio::test]
+async fn the_time_to_shape_a_whole_answer_is_told_with_that_of_the_chain() {
+    let slow = with_plugin("deadline: 300ms, config: { in: responder, do: spin }").await;
+    let whole = slow.chat("").await;
+    assert_eq!(whole.status, 200, "{}", whole.text());
+    assert!(in_plugins(&whole) >= 290.0, "{:?}", whole.header("server-timing"));
 }
 
 #[tokio::test]

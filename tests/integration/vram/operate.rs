@@ -5,7 +5,7 @@ use sluicegate_simulator::Settings;
 use sluicegate_test_support::{Connection, Gateway, Response, eventually, request};
 use tokio::process::Command;
 
-use super::{A, B, Host, Terms, admin, ask, card, chat, model, served, stream, wait_for};
+use super::{A, B, GIB, Host, Terms, admin, ask, card, chat, model, served, stream, wait_for};
 use crate::{BIN, CHAT, upstream};
 
 fn two() -> Settings {
@@ -244,6 +244,51 @@ async fn one_screen_shows_gpus_upstreams_models_waiting_and_what_happened() {
     }
     let page = gateway.metrics().await;
     crate::operations::satisfies_promtool(&page);
+}
+
+#[tokio::test]
+async fn a_model_in_use_is_no_room_and_idle_ones_beside_it_are() {
+    let host = Host::start(card(16, &[(A, 6), (B, 4)])).await;
+    let gateway = Terms::default().alone(&host).await;
+    for model in [A, B] {
+        assert_eq!(served(&gateway, model).await, "host");
+    }
+    // Half a GiB is the reserve.
+    let free = 16 * GIB - 10 * GIB - GIB / 2;
+    let idle = async |gib: u64| {
+        eventually(&format!("{gib} GiB are idle"), async || {
+            let status = super::host_status(&gateway).await;
+            status["idle"] == gib * GIB && status["headroom"] == free + gib * GIB
+        })
+        .await;
+    };
+    idle(10).await;
+    let long = stream(&gateway, A, 100_000).await;
+    idle(4).await;
+    let screen = program(&gateway, &["status"]).await.stdout;
+    let screen = String::from_utf8_lossy(&screen).into_owned();
+    assert!(screen.contains("  room 5.5 GiB + 4.0 GiB idle"), "{screen}");
+    drop(long);
+    idle(10).await;
+    done(&gateway, "pin", B).await;
+    idle(6).await;
+}
+
+#[tokio::test]
+async fn how_full_a_gpu_is_is_told_the_same_everywhere_and_nothing_is_called_nothing() {
+    let host = Host::start(card(16, &[(A, 4)])).await;
+    let gateway = Terms { vram: "trip: percent", ..Terms::default() }.alone(&host).await;
+    let screen = program(&gateway, &["status"]).await.stdout;
+    assert!(String::from_utf8_lossy(&screen).contains("LATELY\n  nothing\n"));
+    // 88.75 %.
+    host.simulator.scheduler().set_foreign(14 * GIB + GIB / 5);
+    eventually("it is warned of", async || {
+        let screen = program(&gateway, &["status"]).await.stdout;
+        let screen = String::from_utf8_lossy(&screen).into_owned();
+        screen.contains("host: warning: 88 % of the GPU's memory is in use")
+            && screen.contains("14.2 GiB / 16.0 GiB  88 %")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::time::Duration;
 use sluicegate_simulator::{Settings, Simulator};
 use sluicegate_test_support::{Connection, Gateway, eventually, post};
 
-use super::{A, B, Host, Terms, ask, by, card, chat, key, measured, model, reason, served, spare};
+use super::{
+    A, B, Host, Terms, admin, ask, by, card, chat, key, measured, model, reason, served, spare,
+};
 use super::{stream, wait_for};
 use crate::{BIN, CHAT, upstream};
 
@@ -82,6 +84,9 @@ async fn what_has_no_room_goes_to_the_fallback_at_once_and_says_why() {
     let answer = post(gateway.data, CHAT, ask(B, r#""max_tokens":1"#)).await;
     assert_eq!((answer.status, by(&answer)), (200, "spare"));
     assert!(reason(&answer).contains("host: its GPU has no room"), "{}", reason(&answer));
+    let events = admin(&gateway, "/api/events").await.to_string();
+    let elsewhere = "requests go to `spare` instead: its GPU has no room";
+    assert!(events.contains(elsewhere), "{events}");
     assert_eq!(host.loads(B), 0);
     assert_eq!(host.simulator.recorder().aborted(), 0);
     assert!(is_whole(&long.body().await.expect("whole")));

@@ -31,6 +31,23 @@ pub struct Resident {
     pub reload: Option<Duration>,
 }
 
+/// Bytes of GPU memory that a model could still take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headroom {
+    /// Those that nothing takes.
+    pub free: u64,
+    /// Those of loaded models that nobody uses and that may go.
+    pub idle: u64,
+}
+
+impl Headroom {
+    /// All of them.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.free.saturating_add(self.idle)
+    }
+}
+
 impl Memory {
     /// The resident of this name, which has no `:latest`.
     #[must_use]
