@@ -28,6 +28,9 @@ use crate::config::raw::BreakerConfig;
 /// How long to wait for one that is held open. Nobody knows when that ends; a condition must be
 /// gone for seconds before it does.
 const HELD_WAIT: Duration = Duration::from_secs(5);
+/// So many successes to each failure are no reason to open: a busy upstream always has a few failures,
+/// and one client whose requests always fail must not take it from the others.
+const SUCCESSES_PER_FAILURE: u64 = 3;
 /// Changes that are kept for `take_change`. They are taken several times a second, and a breaker
 /// changes far less often.
 const MAX_CHANGES: usize = 16;
@@ -85,9 +88,10 @@ struct Inner {
 
 #[derive(Debug)]
 enum Phase {
-    /// When each recent failure happened, oldest first; at most `errors` of them.
     Closed {
-        failures: VecDeque<Instant>,
+        /// Recent failures, oldest first; at most `errors` of them.
+        failures: VecDeque<Failed>,
+        successes: u64,
     },
     Open {
         until: Instant,
@@ -97,7 +101,18 @@ enum Phase {
     },
 }
 
+#[derive(Debug)]
+struct Failed {
+    at: Instant,
+    /// Successes before it.
+    successes: u64,
+}
+
 impl Phase {
+    fn closed() -> Self {
+        Phase::Closed { failures: VecDeque::new(), successes: 0 }
+    }
+
     fn state(&self) -> State {
         match self {
             Phase::Closed { .. } => State::Closed,
@@ -123,7 +138,7 @@ impl Breaker {
     pub fn new(config: BreakerConfig) -> Self {
         let inner = Inner {
             config,
-            phase: Phase::Closed { failures: VecDeque::new() },
+            phase: Phase::closed(),
             reason: None,
             held: None,
             epoch: 0,
@@ -233,12 +248,15 @@ impl Breaker {
 
     fn success(&self, probe: Option<u64>) {
         let mut inner = self.inner.lock();
-        // A request sent before the upstream was tripped proves nothing about it now, and while
-        // Closed no failure is forgotten for a success: one that fails half its requests is to
+        // While Closed no failure is forgotten for a success: one that fails half its requests is to
         // trip.
+        if let Phase::Closed { successes, .. } = &mut inner.phase {
+            *successes += 1;
+        }
+        // A request sent before the upstream was tripped proves nothing about it now.
         if inner.decides(probe) {
             inner.reason = None;
-            inner.enter(Phase::Closed { failures: VecDeque::new() });
+            inner.enter(Phase::closed());
         }
     }
 
@@ -247,10 +265,16 @@ impl Breaker {
         let now = Instant::now();
         let BreakerConfig { errors, window, .. } = inner.config;
         let trips = match &mut inner.phase {
-            Phase::Closed { failures } => {
-                failures.retain(|at| now.duration_since(*at) < window.0);
-                failures.push_back(now);
-                failures.len() >= errors as usize
+            Phase::Closed { failures, successes } => {
+                let errors = errors.max(1) as usize;
+                failures.push_back(Failed { at: now, successes: *successes });
+                while failures.len() > errors {
+                    failures.pop_front();
+                }
+                failures.retain(|failed| now.duration_since(failed.at) < window.0);
+                let between = failures.front().map_or(0, |oldest| *successes - oldest.successes);
+                let many = failures.len() as u64 * SUCCESSES_PER_FAILURE;
+                failures.len() == errors && between < many
             }
             Phase::HalfOpen { .. } | Phase::Open { .. } => inner.decides(probe),
         };

@@ -41,6 +41,26 @@ async fn one_that_fails_half_its_requests_is_tripped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_few_failures_among_many_successes_trip_nothing_and_one_in_three_does() {
+    let breaker = breaker();
+    let succeed = |times| {
+        for _ in 0..times {
+            breaker.try_pass().expect("passes").success();
+        }
+    };
+    for _ in 0..20 {
+        fail(&breaker, 1);
+        succeed(5);
+    }
+    assert_eq!(breaker.state(), State::Closed);
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), State::Closed);
+    succeed(2);
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_begun_answer_closes_a_half_open_breaker() {
     let breaker = breaker();
     fail(&breaker, 3);

@@ -301,8 +301,8 @@ fn one() -> u32 {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerConfig {
-    /// Failures within `window` that open it: 5xx, timeouts, broken connections, truncated
-    /// streams. Default 5.
+    /// Failures within `window` that open it, unless three times as many requests succeed between
+    /// them: 5xx, timeouts, broken connections, truncated streams. Default 5.
     pub errors: u32,
     /// The window in which failures are counted. Default `30s`.
     pub window: Period,

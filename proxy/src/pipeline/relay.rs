@@ -58,6 +58,7 @@ impl Pipeline {
         ctx.answer_headers(&mut head);
         match body {
             Begin::Stream(stream) => {
+                head.detach();
                 let heartbeat = snapshot.config.heartbeat;
                 let bounds = Bounds { timeouts, heartbeat, since };
                 let (origin, shaper) = ((backend, model), ctx.shaper.take());

@@ -72,6 +72,17 @@ impl Head {
         }
     }
 
+    /// Copies the values. They are slices of what the upstream's head was read into, 8 KiB, which would
+    /// stay for as long as a head does: to the end of its stream.
+    pub fn detach(&mut self) {
+        for value in self.headers.values_mut() {
+            // Valid as it was.
+            if let Ok(own) = HeaderValue::from_bytes(value.as_bytes()) {
+                *value = own;
+            }
+        }
+    }
+
     /// The headers so far.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
