@@ -26,4 +26,4 @@ pub use chain::Chain;
 pub use link::Link;
 pub use loader::{Loader, Plugins};
 pub use record::Decisions;
-pub use shaper::Shaper;
+pub use shaper::{Shaped, Shaper};

@@ -19,8 +19,8 @@ use crate::config::raw::UpstreamKind;
 use crate::error::Dialect;
 use crate::ids::{CallerName, RequestId};
 use crate::openai::Usage;
-use crate::plugin::Shaper;
 use crate::plugin::record::{Decision, Trail};
+use crate::plugin::{Shaped, Shaper};
 use crate::request::cors::AllowedOrigin;
 use crate::request::headers::{Forwarded, forwarded};
 use crate::response::downstream::{Head, X_REQUEST_ID};
@@ -185,6 +185,8 @@ pub struct Ctx {
     pub trail: Option<Box<Trail>>,
     /// The plugins that its answer passes.
     pub shaper: Option<Box<Shaper>>,
+    /// What these do with it.
+    pub shaped: Option<Arc<Shaped>>,
     /// The chains of plugins that it passed.
     pub passed: PassedChains,
     /// What plugins decided about the cache.
@@ -228,6 +230,7 @@ impl Ctx {
             detail: None,
             trail: None,
             shaper: None,
+            shaped: None,
             passed: PassedChains::default(),
             cache_policy: Policy::default(),
             cached: None,
@@ -296,7 +299,8 @@ impl Ctx {
 
     /// What plugins decided about it, where there were any.
     pub fn decision(&mut self) -> Option<Decision> {
-        let trail = self.trail.take()?;
+        let mut trail = self.trail.take()?;
+        trail.steps.extend(self.shaped.take().iter().flat_map(|shaped| shaped.steps()));
         Some(Decision {
             id: self.id.to_string(),
             caller: self.caller.to_string(),

@@ -139,7 +139,9 @@ impl Pipeline {
                 model: pass.summary.model,
                 streaming: pass.summary.streaming,
             };
-            ctx.shaper = Some(Box::new(Shaper::new(chain.responders().to_vec(), about)));
+            let shaper = Shaper::new(chain.responders().to_vec(), about);
+            ctx.shaped = Some(shaper.shaped());
+            ctx.shaper = Some(Box::new(shaper));
         }
         ctx.cache_policy = pass.cache_policy;
         ctx.trail = Some(Box::new(pass.trail));

@@ -16,13 +16,13 @@ const KEPT: usize = 1_000;
 pub struct Step {
     /// The plugin.
     pub plugin: Arc<str>,
-    /// `router`, `rewriter` or `cache-policy`.
+    /// `router`, `rewriter`, `cache-policy` or `responder`.
     pub interface: &'static str,
     /// What it decided.
     pub decision: String,
     /// Whether it was only recorded.
     pub shadow: bool,
-    /// Time of its call.
+    /// Time of its call, or of all calls for an answer.
     pub microseconds: u64,
 }
 

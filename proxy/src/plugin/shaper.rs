@@ -4,14 +4,17 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluicegate_plugin_host::responder::{Answer, Piece};
+use sluicegate_plugin_host::responder::{Answer, Edited, Piece};
+use tokio::time::Instant;
 
 use super::answer::{fill, slots};
 use super::direct;
 use super::link::Link;
+use super::record::Step;
 use crate::error::Error;
 
 /// Answers to one request that are shaped; more pass as they are.
@@ -29,10 +32,61 @@ struct Held {
     text: String,
 }
 
+/// What the responders of one answer did so far: for whoever asks about its request, wherever the
+/// answer itself is by then.
+#[derive(Debug)]
+pub struct Shaped(Vec<(Arc<Link>, Counts)>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    pieces: AtomicU64,
+    changed: AtomicU64,
+    failed: AtomicU64,
+    microseconds: AtomicU64,
+}
+
+impl Shaped {
+    /// One step for each responder that was shown something.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Step> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let shown = self.0.iter().filter(|(_, counts)| read(&counts.pieces) > 0);
+        shown
+            .map(|(link, counts)| {
+                let (changed, pieces) = (read(&counts.changed), read(&counts.pieces));
+                let failed = match read(&counts.failed) {
+                    0 => String::new(),
+                    failed => format!(", {failed} failed"),
+                };
+                Step {
+                    plugin: link.config.name.as_str().into(),
+                    interface: "responder",
+                    decision: format!("{changed} of {pieces} pieces changed{failed}"),
+                    shadow: link.config.shadow,
+                    microseconds: read(&counts.microseconds),
+                }
+            })
+            .collect()
+    }
+
+    fn note(&self, index: usize, since: Instant, outcome: Option<bool>) {
+        let Some((_, counts)) = self.0.get(index) else { return };
+        let add = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
+        add(&counts.pieces, 1);
+        match outcome {
+            Some(changed) => add(&counts.changed, u64::from(changed)),
+            None => add(&counts.failed, 1),
+        };
+        let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        add(&counts.microseconds, took);
+    }
+}
+
 /// One answer's way.
 #[derive(Debug)]
 pub struct Shaper {
     links: Vec<Arc<Link>>,
+    shaped: Arc<Shaped>,
     about: Answer,
     /// What each plugin knows of each choice.
     held: HashMap<(usize, u32), Held>,
@@ -44,7 +98,15 @@ impl Shaper {
     /// A way through `links` for the answer that `about` describes.
     #[must_use]
     pub fn new(links: Vec<Arc<Link>>, about: Answer) -> Self {
-        Self { links, about, held: HashMap::new(), announced: false }
+        let counted = links.iter().map(|link| (Arc::clone(link), Counts::default()));
+        let shaped = Arc::new(Shaped(counted.collect()));
+        Self { links, shaped, about, held: HashMap::new(), announced: false }
+    }
+
+    /// What is done on the way.
+    #[must_use]
+    pub fn shaped(&self) -> Arc<Shaped> {
+        Arc::clone(&self.shaped)
     }
 
     /// An event of a stream (SSE or a line of JSON), shaped.
@@ -124,7 +186,15 @@ impl Shaper {
         for (index, link) in self.links.iter().enumerate() {
             let held = self.held.remove(&(index, choice)).unwrap_or_default();
             piece.state = held.state;
-            let Some(edited) = link.edit(&self.about, &piece).await? else {
+            let since = Instant::now();
+            let edited = link.edit(&self.about, &piece).await;
+            let changed = |edited: &Edited| edited.text != piece.text;
+            self.shaped.note(
+                index,
+                since,
+                edited.as_ref().ok().and_then(Option::as_ref).map(changed),
+            );
+            let Some(edited) = edited? else {
                 piece.text.insert_str(0, &held.text);
                 continue;
             };

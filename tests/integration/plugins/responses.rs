@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use sluicegate_simulator::{Fault, Settings};
-use sluicegate_test_support::{Connection, Gateway, Response, post};
+use sluicegate_test_support::{Connection, Gateway, Response, eventually, get, post};
 
 use super::{config, plugin, with_plugin};
 use crate::{BIN, CHAT, chat, paced, simulator};
@@ -46,6 +47,32 @@ async fn the_time_to_shape_a_whole_answer_is_told_with_that_of_the_chain() {
     let whole = slow.chat("").await;
     assert_eq!(whole.status, 200, "{}", whole.text());
     assert!(in_plugins(&whole) >= 290.0, "{:?}", whole.header("server-timing"));
+}
+
+#[tokio::test]
+async fn what_was_done_to_an_answer_is_told_with_the_decisions_about_its_request() {
+    let shaped = with_plugin("config: { in: responder, do: upper }").await;
+    for streamed in [r#""stream":true"#, ""] {
+        let answer = shaped.chat(streamed).await;
+        assert_eq!(answer.status, 200);
+        let id = answer.header("x-request-id").expect("an id");
+        let path = format!("/api/decisions/{id}");
+        let mut steps = Value::Null;
+        // It is written down when the request has ended, and the last byte comes before.
+        eventually("it is told", async || {
+            steps = get(shaped.gateway.admin, &path).await.json()["steps"].clone();
+            steps.is_array()
+        })
+        .await;
+        let last = steps.as_array().and_then(|steps| steps.last()).expect("a step").clone();
+        assert_eq!((&last["plugin"], &last["interface"]), (&json!("p"), &json!("responder")));
+        let told = last["decision"].as_str().expect("text");
+        let words: Vec<&str> = told.split(' ').collect();
+        let [changed, "of", pieces, "pieces", "changed"] = words[..] else { panic!("{told}") };
+        let (changed, pieces): (u32, u32) = (changed.parse().unwrap(), pieces.parse().unwrap());
+        assert!(changed >= 1 && changed <= pieces, "{told}");
+        assert!((pieces > 3) == !streamed.is_empty(), "{told}");
+    }
 }
 
 #[tokio::test]
