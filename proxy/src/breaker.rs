@@ -246,12 +246,12 @@ impl Breaker {
         }
     }
 
-    fn success(&self, probe: Option<u64>) {
+    fn success(&self, probe: Option<u64>, work: u64) {
         let mut inner = self.inner.lock();
         // While Closed no failure is forgotten for a success: one that fails half its requests is to
         // trip.
         if let Phase::Closed { successes, .. } = &mut inner.phase {
-            *successes += 1;
+            *successes += work;
         }
         // A request sent before the upstream was tripped proves nothing about it now.
         if inner.decides(probe) {
@@ -328,14 +328,20 @@ impl Pass {
     /// failure after this counts as any other.
     pub fn begun(&mut self) {
         if let Some(epoch) = self.probe.take() {
-            self.breaker.success(Some(epoch));
+            self.breaker.success(Some(epoch), 0);
         }
     }
 
     /// The upstream answered as it should.
     pub fn success(mut self) {
         self.reported = true;
-        self.breaker.success(self.probe);
+        self.breaker.success(self.probe, 1);
+    }
+
+    /// The upstream answered, but what it answered was no work, and makes up for no failure.
+    pub fn answered(mut self) {
+        self.reported = true;
+        self.breaker.success(self.probe, 0);
     }
 
     /// The upstream failed.

@@ -59,6 +59,8 @@ pub struct LeftAlone {
 pub struct ModelPass {
     breakers: Arc<ModelBreakers>,
     model: Arc<str>,
+    /// Whether the request runs the model: to be told about it is no sign of health.
+    runs: bool,
     upstream: super::Pass,
     own: Option<super::Pass>,
 }
@@ -99,11 +101,12 @@ impl ModelBreakers {
         self.upstream.reason().or_else(|| self.inner.lock().breaker(model)?.reason())
     }
 
-    /// Asks to send a request for `model`; the error is how long to wait before asking again.
+    /// Asks to send a request for `model`, which `runs` it or only asks about it; the error is how long
+    /// to wait before asking again.
     ///
     /// # Errors
     /// When the upstream or the model is left alone.
-    pub fn try_pass(self: &Arc<Self>, model: &Arc<str>) -> Result<ModelPass, Duration> {
+    pub fn try_pass(self: &Arc<Self>, model: &Arc<str>, runs: bool) -> Result<ModelPass, Duration> {
         let own = self.inner.lock().breaker(model);
         let own = own.map(|breaker| {
             // Nothing but a request tells whether a model can be served.
@@ -114,7 +117,8 @@ impl ModelBreakers {
         });
         let own = own.transpose()?;
         let upstream = self.upstream.try_pass()?;
-        Ok(ModelPass { breakers: Arc::clone(self), model: Arc::clone(model), upstream, own })
+        let (breakers, model) = (Arc::clone(self), Arc::clone(model));
+        Ok(ModelPass { breakers, model, runs, upstream, own })
     }
 
     /// Opens the breaker of `model`, or the upstream's where nothing shows that it is the model.
@@ -214,6 +218,9 @@ impl ModelPass {
     /// The answer has begun; see [`super::Pass::begun`].
     pub fn begun(&mut self) {
         self.upstream.begun();
+        if !self.runs {
+            return;
+        }
         if let Some(own) = &mut self.own {
             own.begun();
         }
@@ -222,6 +229,9 @@ impl ModelPass {
 
     /// The upstream answered as it should.
     pub fn success(self) {
+        if !self.runs {
+            return self.upstream.answered();
+        }
         self.breakers.served(&self.model);
         self.upstream.success();
         if let Some(own) = self.own {
@@ -261,7 +271,7 @@ mod tests {
     }
 
     fn pass(breakers: &Arc<ModelBreakers>, model: &str) -> Result<ModelPass, Duration> {
-        breakers.try_pass(&Arc::from(model))
+        breakers.try_pass(&Arc::from(model), true)
     }
 
     fn fail(breakers: &Arc<ModelBreakers>, model: &str, times: usize) {
@@ -299,6 +309,18 @@ mod tests {
         fail(&breakers, "bad", 3);
         assert_eq!(states(&breakers), (State::Open, State::Open, State::Open));
         assert_eq!(breakers.left_alone(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_be_told_about_a_model_is_no_sign_that_it_runs() {
+        let breakers = breakers();
+        for _ in 0..3 {
+            for _ in 0..10 {
+                breakers.try_pass(&Arc::from("good"), false).expect("passes").success();
+            }
+            fail(&breakers, "bad", 1);
+        }
+        assert_eq!(states(&breakers).0, State::Open);
     }
 
     #[tokio::test(start_paused = true)]

@@ -280,7 +280,7 @@ impl Search<'_> {
     }
 
     fn pass(&mut self, backend: &Backend, target: &Target) -> Option<ModelPass> {
-        match backend.breakers.try_pass(&target.model) {
+        match backend.breakers.try_pass(&target.model, self.runs_model) {
             Ok(pass) => Some(pass),
             Err(wait) => {
                 self.opens_in = Some(self.opens_in.map_or(wait, |known| known.min(wait)));
