@@ -29,6 +29,7 @@ use self::load::Source;
 pub use self::plugins::PluginConfig;
 use self::raw::{BreakerConfig, Limits, LogFormat, Priority, Raw, Timeouts, Tls, UpstreamKind};
 use self::units::Secret;
+pub use self::validate::DEFAULT_MAX_CONCURRENT;
 
 /// A validated configuration.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sluicegate_simulator::{Fault, Settings};
+use sluicegate_simulator::{Fault, Model, Settings};
 use sluicegate_test_support::{Connection, Gateway, eventually, get, post};
 
 use super::{BIN, CHAT, MODEL, chat, dead_address, pair, simulator, upstream};
@@ -237,6 +237,35 @@ async fn a_failing_upstream_is_left_alone_probed_and_taken_back() {
 }
 
 #[tokio::test]
+async fn a_target_that_does_not_have_the_model_is_passed_over() {
+    let models = |name| Settings { models: vec![Model::new(name, 1)], ..Settings::default() };
+    let (first, second) = (simulator(models("other:1")).await, simulator(models(MODEL)).await);
+    let gateway = Gateway::start(
+        BIN,
+        &ordered(&upstream("first", &first, ""), &upstream("second", &second, ""), ""),
+    );
+    for body in [chat(""), chat(r#""stream":true"#)] {
+        for _ in 0..6 {
+            let answer = post(gateway.data, CHAT, &body).await;
+            assert_eq!(
+                (answer.status, answer.header("x-sluicegate-upstream")),
+                (200, Some("second"))
+            );
+            let reason = answer.header("x-sluicegate-reason");
+            assert_eq!(reason, Some("route; fallback: first failed (model_absent)"));
+        }
+    }
+    let status = get(gateway.admin, "/api/upstreams").await.json();
+    assert_eq!((&status[0]["breaker"], &status[0]["left_alone"]), (&json!("closed"), &json!([])));
+    second.faults().push([Fault::Status(404, r#"{"error":{"message":"no such model"}}"#.into())]);
+    let neither = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(
+        (neither.status, neither.json()["error"]["code"].as_str()),
+        (404, Some("model_not_found"))
+    );
+}
+
+#[tokio::test]
 async fn a_model_that_fails_does_not_take_the_others_of_its_host_with_it() {
     const BAD: &str =
         r#"{"model":"all-minilm:latest","messages":[{"role":"user","content":"hi"}]}"#;
@@ -275,6 +304,8 @@ async fn truncated_streams_count_against_an_upstream() {
         assert_eq!(post(gateway.data, CHAT, chat(r#""stream":true"#)).await.status, 200);
     }
     assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 503);
+    let cut = "sluicegate_upstream_failures_total{upstream=\"host\",reason=\"cut\"}";
+    assert_eq!(gateway.metric(cut).await, 2.0);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use super::{
 /// Where Ollama listens unless told otherwise.
 const DEFAULT_OLLAMA: &str = "http://127.0.0.1:11434";
 /// Requests sent to one upstream at one time unless configured.
-const DEFAULT_MAX_CONCURRENT: usize = 1024;
+pub const DEFAULT_MAX_CONCURRENT: usize = 1024;
 /// Comments more often than this would only be noise.
 const MIN_COMMENTS: std::time::Duration = std::time::Duration::from_millis(50);
 /// Callers' weights above this are no finer.

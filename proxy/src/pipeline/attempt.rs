@@ -97,6 +97,8 @@ pub enum Rejection {
     EmptyStream(String),
     /// It refused the gateway's own credentials.
     Credentials(StatusCode),
+    /// It does not have the model, in its own words; another target may.
+    ModelAbsent(String),
 }
 
 impl Rejection {
@@ -110,6 +112,7 @@ impl Rejection {
             Rejection::Status { .. } => "status",
             Rejection::EmptyStream(_) => "empty_stream",
             Rejection::Credentials(_) => "credentials",
+            Rejection::ModelAbsent(_) => "model_absent",
         }
     }
 
@@ -124,7 +127,8 @@ impl Rejection {
     pub fn was_sent(&self) -> bool {
         match self {
             Rejection::Failed(Failure::Connect(_) | Failure::ConnectTimeout)
-            | Rejection::Credentials(_) => false,
+            | Rejection::Credentials(_)
+            | Rejection::ModelAbsent(_) => false,
             Rejection::Status { status, .. } => status.as_u16() != 429,
             Rejection::Failed(_) | Rejection::EmptyStream(_) => true,
         }
@@ -139,6 +143,9 @@ impl Rejection {
                 let code = status.as_u16();
                 let sentence = format!("the upstream `{upstream}` answered with status {code}");
                 (format!("status {code}").into(), sentence)
+            }
+            Rejection::ModelAbsent(why) => {
+                (self.as_str().into(), format!("the upstream `{upstream}` answered: {why}"))
             }
             Rejection::Failed(_) | Rejection::EmptyStream(_) | Rejection::Credentials(_) => {
                 (self.as_str().into(), error.message.to_string())
@@ -171,6 +178,9 @@ impl Rejection {
                     status.as_u16()
                 );
                 Error::new(Kind::BadGateway, message)
+            }
+            Rejection::ModelAbsent(why) => {
+                Error::new(Kind::ModelNotFound, why.clone()).param("model")
             }
             Rejection::Status { status, message, retry_after } => {
                 let kind = match status.as_u16() {
@@ -225,6 +235,12 @@ pub async fn attempt(
     }
     let reply = sent.map_err(Rejection::Failed)?;
     let deadlines = Deadlines { first: deadline, total, idle: timeouts.idle.0 };
+    if reply.status == StatusCode::NOT_FOUND && !alone && request.runs_model() {
+        let mut reply = reply;
+        let body = reply.collect(HOLD_ERROR, timeouts.idle.0, total).await;
+        let (body, _) = body.map_err(Rejection::Failed)?;
+        return Err(Rejection::ModelAbsent(error_text(&body, reply.status)));
+    }
     classify(reply, (request, native), deadlines).await
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
+use metrics::counter;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ use crate::gpu::{Gpu, Sampler};
 use crate::ids::CallerName;
 use crate::native::context;
 use crate::ollama::same_model;
+use crate::telemetry::names;
 use crate::upstream::ask::Unanswered;
 use crate::upstream::container::Container;
 use crate::upstream::figures::Figures;
@@ -355,6 +357,12 @@ impl Backend {
     pub fn room(&self, here: &Sampler) -> Option<Headroom> {
         let known = self.origin.config.vram.is_some() || self.gpus_read(here).is_some();
         self.gate.headroom().filter(|_| known)
+    }
+
+    /// Counts an exchange that failed, by why.
+    pub fn count_failure(&self, reason: &'static str) {
+        counter!(names::FAILURES, "upstream" => self.name().to_owned(), "reason" => reason)
+            .increment(1);
     }
 
     /// All of [`Backend::room`], in bytes.

@@ -7,7 +7,7 @@ use metrics::counter;
 use tokio::time::{Instant, timeout_at};
 
 use super::Pipeline;
-use super::attempt::{Begun, Rejection, attempt};
+use super::attempt::{Begun, CONTEXT_EXCEEDED, Rejection, attempt};
 use super::backend::{Backend, Standing};
 use super::ctx::{Headers, Phase};
 use super::prepare::{check, choose_context, prepare};
@@ -107,7 +107,7 @@ impl Pipeline {
                 }
                 let backend = &snapshot.backends[target.upstream];
                 if let Err(error) = check(backend, request, &target.model) {
-                    search.last = Some(error);
+                    search.cannot_carry(backend, error);
                     continue;
                 }
                 let Some(pass) = search.pass(backend, target) else { continue };
@@ -246,8 +246,8 @@ impl Pipeline {
     }
 }
 
-/// Whether one of `others` has the same model as `target` and could run it now: replicas that have
-/// it loaded come before those that would have to load it.
+/// Whether one of `others` has the same model as `target` loaded and could run it now: such replicas
+/// come before those that would have to load it.
 fn runs_elsewhere(
     search: &Search<'_>,
     snapshot: &Snapshot,
@@ -256,8 +256,10 @@ fn runs_elsewhere(
 ) -> bool {
     others.iter().filter(|other| other.model == target.model).any(|other| {
         let backend = &snapshot.backends[other.upstream];
+        // What is not known to be loaded may be: that is no reason to go past an earlier target.
+        let loaded = backend.residency.of(&other.model).resident == Some(true);
         let runs = backend.gate.consider(&search.ask(backend, other)) == Decision::Run;
-        runs && backend.breakers.state(&other.model) == State::Closed
+        loaded && runs && backend.breakers.state(&other.model) == State::Closed
     })
 }
 
@@ -290,6 +292,18 @@ impl Search<'_> {
                 None
             }
         }
+    }
+
+    /// Notes that a target could not be sent what the request says. It is told in the answer also where
+    /// another target serves it: that one may not be in the house.
+    fn cannot_carry(&mut self, backend: &Backend, error: Error) {
+        let why = match error.code() {
+            CONTEXT_EXCEEDED => "its context is too small",
+            _ => "its options do not go with this endpoint",
+        };
+        self.progress.skipped(backend.name(), why);
+        count_refused(backend, "unsuitable");
+        self.last = Some(error);
     }
 
     /// Waits in line for a place.
@@ -369,7 +383,7 @@ impl Search<'_> {
         }
         let name = backend.name();
         let reason = rejection.as_str();
-        counter!(names::FAILURES, "upstream" => name.to_owned(), "reason" => reason).increment(1);
+        backend.count_failure(reason);
         let error = rejection.error(name);
         tracing::debug!(upstream = name, reason, %error, "attempt failed");
         let (why, sentence) = rejection.told(name, &error);
@@ -384,7 +398,7 @@ impl Search<'_> {
             Rejection::Failed(Failure::FirstByteTimeout) if backend.answered_since(since) => {
                 drop(pass);
             }
-            Rejection::Credentials(_) => drop(pass),
+            Rejection::Credentials(_) | Rejection::ModelAbsent(_) => drop(pass),
             Rejection::Failed(Failure::Connect(_) | Failure::ConnectTimeout) => pass.unreachable(),
             Rejection::Failed(_) | Rejection::Status { .. } | Rejection::EmptyStream(_) => {
                 pass.failure();

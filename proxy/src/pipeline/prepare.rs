@@ -100,18 +100,19 @@ pub(super) fn prepare(
     let runner = backend.runner(model);
     let native = backend.is_ollama() && (runner.is_some() || route.is_some_and(needs_native));
     if !native {
-        return Ok(untouched(backend, request, model));
+        return as_it_came(backend, request, model);
     }
     match request.endpoint {
         Endpoint::ChatCompletions => chat(backend, request, route, model),
         Endpoint::ApiChat | Endpoint::ApiGenerate => {
-            let Some(runner) = runner else { return Ok(untouched(backend, request, model)) };
-            let num_ctx = choose_context(backend, request, model);
-            let mut prepared = untouched(backend, request, model);
-            prepared.body = with_options(&prepared.body, runner.options(num_ctx))?;
+            let mut prepared = as_it_came(backend, request, model)?;
+            if let Some(runner) = runner {
+                let num_ctx = choose_context(backend, request, model);
+                prepared.body = with_options(&prepared.body, runner.options(num_ctx))?;
+            }
             Ok(prepared)
         }
-        _ => Ok(untouched(backend, request, model)),
+        _ => as_it_came(backend, request, model),
     }
 }
 
@@ -119,9 +120,12 @@ fn needs_native(options: &RouteOptions) -> bool {
     options.think.is_some() || options.keep_alive.is_some()
 }
 
-fn untouched(backend: &Backend, request: &Request, model: &str) -> Prepared {
-    let body = request.body_for(backend.origin.config.kind, model);
-    Prepared { path: request.endpoint.path(), body, native: None }
+fn as_it_came(backend: &Backend, request: &Request, model: &str) -> Result<Prepared, Error> {
+    let mut body = request.body_for(backend.origin.config.kind, model);
+    if request.endpoint.is_native() && backend.is_pinned(model) {
+        body = kept_loaded(body)?;
+    }
+    Ok(Prepared { path: request.endpoint.path(), body, native: None })
 }
 
 fn chat(
@@ -163,11 +167,31 @@ pub(super) fn choose_context(backend: &Backend, request: &Request, model: &str) 
     }
 }
 
+/// A native body that does not unload what is pinned: no client unpins what the operator pins.
+fn kept_loaded(body: Bytes) -> Result<Bytes, Error> {
+    let mut members: Members = serde_json::from_slice(&body).map_err(unreadable)?;
+    let mut says = false;
+    for (name, value) in &mut members {
+        // As Ollama reads names.
+        if name.eq_ignore_ascii_case("keep_alive") {
+            *value = serde_json::value::to_raw_value(&-1).map_err(unreadable)?;
+            says = true;
+        }
+    }
+    if !says {
+        return Ok(body);
+    }
+    serde_json::to_vec(&members).map(Bytes::from).map_err(unreadable)
+}
+
+type Members = IndexMap<String, Box<RawValue>>;
+
+fn unreadable(cause: serde_json::Error) -> Error {
+    Error::new(Kind::InvalidJson, format!("the body: {cause}"))
+}
+
 /// A native body whose runner is started with `options`, whatever it says itself.
 fn with_options(body: &[u8], options: Map<String, Value>) -> Result<Bytes, Error> {
-    type Members = IndexMap<String, Box<RawValue>>;
-    let unreadable =
-        |cause: serde_json::Error| Error::new(Kind::InvalidJson, format!("the body: {cause}"));
     let raw = |value: &Value| serde_json::value::to_raw_value(value).map_err(unreadable);
     let mut members: Members = serde_json::from_slice(body).map_err(unreadable)?;
     let given = members.get("options").map_or("null", |given| given.get());

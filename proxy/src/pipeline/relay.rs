@@ -114,7 +114,10 @@ impl Pipeline {
                 let ended = relay_parts(session, &mut reply, &timeouts, since).await;
                 match &ended {
                     Ok(()) => pass.success(),
-                    Err(Stop::Cut(_)) => pass.failure(),
+                    Err(Stop::Cut(_)) => {
+                        backend.count_failure("cut");
+                        pass.failure();
+                    }
                     // The client's going tells nothing about the upstream.
                     Err(Stop::Gone | Stop::Refused(_)) => drop(pass),
                 }

@@ -201,7 +201,10 @@ impl Source {
         if let Some(pass) = self.pass.take() {
             match why {
                 None => pass.success(),
-                Some(_) => pass.failure(),
+                Some(_) => {
+                    self.backend.count_failure("cut");
+                    pass.failure();
+                }
             }
         }
     }

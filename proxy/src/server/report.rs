@@ -3,9 +3,9 @@
 use sluicegate_plugin_host::Interface;
 
 use super::Server;
-use crate::config::RouteConfig;
 use crate::config::plugins::{PluginConfig, PluginSource};
 use crate::config::raw::UpstreamKind;
+use crate::config::{DEFAULT_MAX_CONCURRENT, RouteConfig, TargetConfig};
 use crate::pipeline::backend::Backend;
 use crate::pipeline::state::Snapshot;
 use crate::plugin::Link;
@@ -63,11 +63,37 @@ fn routes(routes: &[RouteConfig]) -> Option<String> {
     (!names.is_empty()).then(|| format!("{}: {}{more}", routes.len(), names.join(", ")))
 }
 
-/// Prints each upstream.
+/// Prints each upstream, and what of the configuration cannot work there.
 pub(super) fn upstreams(snapshot: &Snapshot, listings: &[Listing]) {
     for (backend, listing) in snapshot.backends.iter().zip(listings) {
         eprintln!("  upstream  {}: {}", backend.name(), describe(backend, listing));
+        if backend.is_ollama() && backend.origin.config.max_concurrent == DEFAULT_MAX_CONCURRENT {
+            eprintln!(
+                "            its own queue decides who is next; `max_concurrent`, set to its \
+                 OLLAMA_NUM_PARALLEL, has the gateway's decide, which is fair"
+            );
+        }
     }
+    for (route, target) in missing(&snapshot.config.routes, listings) {
+        let (name, upstream) = (&route.model, snapshot.backends[target.upstream].name());
+        let model = target.model.as_ref().unwrap_or(name);
+        eprintln!("  warning   route {name}: the upstream {upstream} has no model {model}");
+    }
+}
+
+/// Targets of routes whose upstreams say that they do not have the model.
+fn missing<'a>(
+    routes: &'a [RouteConfig],
+    listings: &[Listing],
+) -> Vec<(&'a RouteConfig, &'a TargetConfig)> {
+    let targets = |route: &'a RouteConfig| route.targets.iter().chain(&route.fallback);
+    let all = routes.iter().flat_map(|route| targets(route).map(move |target| (route, target)));
+    all.filter(|(route, target)| {
+        let named = target.model.as_ref().or((!route.model.contains('*')).then_some(&route.model));
+        let listing = listings.get(target.upstream);
+        named.is_some_and(|model| listing.and_then(|listing| listing.has(model)) == Some(false))
+    })
+    .collect()
 }
 
 fn describe(backend: &Backend, listing: &Listing) -> String {

@@ -4,7 +4,7 @@ use chrono::{Local, TimeDelta};
 use rustix::process::Signal;
 use serde_json::Value;
 use sluicegate_simulator::{Settings, Simulator};
-use sluicegate_test_support::{Gateway, eventually};
+use sluicegate_test_support::{Gateway, eventually, post};
 
 use super::stream;
 use super::{
@@ -76,6 +76,26 @@ async fn a_pinned_model_is_loaded_at_start_and_as_requests_want_it() {
     let shown = model(&gateway, A).await;
     assert_eq!((&shown["pinned"], &shown["expires_in"]), (&true.into(), &Value::Null), "{shown}");
     assert_eq!((host.loads(A), host.simulator.scheduler().evictions()), (1, 0));
+}
+
+#[tokio::test]
+async fn no_client_unloads_what_is_pinned() {
+    let host = Host::start(two()).await;
+    let gateway = alone(&host, "pin: true").await;
+    eventually("it is loaded", async || model(&gateway, A).await["resident"] == true).await;
+    for (path, body) in [
+        (
+            "/api/chat",
+            r#"{"model":"a:1","messages":[{"role":"user","content":"hi"}],"keep_alive":0}"#,
+        ),
+        ("/api/generate", r#"{"model":"a:1","prompt":"hi","Keep_Alive":"0s"}"#),
+        ("/api/generate", r#"{"model":"a:1","keep_alive":0}"#),
+    ] {
+        assert_eq!(post(gateway.data, path, body).await.status, 200, "{path}");
+        let ps = host.simulator.scheduler().ps();
+        assert_eq!(ps["models"][0]["name"], A, "{path}: {ps}");
+    }
+    assert_eq!(host.loads(A), 1);
 }
 
 #[tokio::test]

@@ -42,6 +42,22 @@ async fn an_idle_model_makes_room_for_another_and_neither_runs_on_the_cpu() {
 }
 
 #[tokio::test]
+async fn a_target_of_which_nothing_is_known_does_not_go_before_one_that_has_room() {
+    let settings = card(32, &[(A, 10), (B, 10)]);
+    let (host, other) = (Host::start(settings.clone()).await, spare(&settings).await);
+    let config = format!(
+        "{}{}routes:\n  - {{ model: pair, targets: [{{ upstream: host, model: \"{A}\", weight: 1 }}, {{ upstream: other, model: \"{A}\", weight: 0 }}] }}\n",
+        Terms::default().config(&host),
+        upstream("other", &other, "gpus: none"),
+    );
+    let gateway = Gateway::start(BIN, &config);
+    measured(&gateway, "host").await;
+    assert_eq!(served(&gateway, "pair").await, "host");
+    assert_eq!(served(&gateway, B).await, "host", "by its own name, the first that has it");
+    assert_eq!((host.loads(A), host.loads(B)), (1, 1));
+}
+
+#[tokio::test]
 async fn models_that_fit_beside_each_other_stay() {
     let host = Host::start(card(24, &[(A, 10), (B, 10)])).await;
     let gateway = Terms::default().alone(&host).await;
