@@ -22,6 +22,7 @@ pub mod plugins;
 pub mod prepare;
 pub mod progress;
 pub mod relay;
+mod replicas;
 pub mod source;
 pub mod state;
 pub mod stream;
@@ -44,6 +45,7 @@ use tokio::time::timeout;
 
 use self::backend::Standing;
 use self::ctx::{Ctx, Phase};
+use self::replicas::least_busy_first;
 use self::state::{Shared, Snapshot};
 use crate::config::raw::Priority;
 use crate::error::{Error, Kind};
@@ -341,6 +343,7 @@ impl Pipeline {
                 return Err(Error::new(Kind::ModelNotFound, message).param("model").into());
             }
         }
+        least_busy_first(snapshot, &mut plan.targets);
         Ok(plan)
     }
 

@@ -58,6 +58,22 @@ async fn a_target_of_which_nothing_is_known_does_not_go_before_one_that_has_room
 }
 
 #[tokio::test]
+async fn of_equal_targets_one_that_has_the_model_loaded_serves_however_busy() {
+    let interval = Duration::from_millis(50);
+    let settings = Settings { token_interval: interval, ..card(32, &[(A, 10), (B, 10)]) };
+    let (host, other) = (Host::start(settings.clone()).await, spare(&settings).await);
+    let config =
+        format!("{}{}", Terms::default().config(&host), upstream("other", &other, "gpus: none"),);
+    let gateway = Gateway::start(BIN, &config);
+    measured(&gateway, "host").await;
+    let _long = stream(&gateway, A, 1_000).await;
+    eventually("it is known to be loaded", async || model(&gateway, A).await["resident"] == true)
+        .await;
+    assert_eq!(served(&gateway, A).await, "host");
+    assert_eq!(other.recorder().started(), 0);
+}
+
+#[tokio::test]
 async fn models_that_fit_beside_each_other_stay() {
     let host = Host::start(card(24, &[(A, 10), (B, 10)])).await;
     let gateway = Terms::default().alone(&host).await;
