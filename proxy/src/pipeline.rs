@@ -240,6 +240,7 @@ impl Pipeline {
         }
         let mut request = self.read_request(session, snapshot, endpoint).await?;
         ctx.asked.clone_from(&request.scan.model);
+        ctx.unheeded = request.unheeded();
         caller.check_model(&request.scan.model)?;
         let mut plan = self.plan(session, snapshot, &request, ctx).await?;
         if endpoint == Endpoint::CountTokens

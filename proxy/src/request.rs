@@ -99,6 +99,13 @@ impl Request {
         patch::apply(&self.body, &self.scan, &changes)
     }
 
+    /// What of it an Ollama would not heed, and not say so.
+    #[must_use]
+    pub fn unheeded(&self) -> Option<&'static str> {
+        let heard = matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        self.scan.unheeded.filter(|_| heard)
+    }
+
     /// Whether it runs a model, for which it must be loaded. A native request without a prompt and
     /// with `keep_alive: 0` has one unloaded.
     #[must_use]

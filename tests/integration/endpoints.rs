@@ -55,6 +55,23 @@ async fn no_models_is_an_empty_list_never_null() {
 }
 
 #[tokio::test]
+async fn what_an_ollama_does_not_heed_is_told() {
+    let (gateway, _simulator) = pair(Settings::default(), "").await;
+    let told = async |more: &str| {
+        let answer = post(gateway.data, CHAT, chat(more)).await;
+        assert_eq!(answer.status, 200);
+        answer.header("x-sluicegate-unheeded").map(str::to_owned)
+    };
+    for more in ["", r#""n":1,"tool_choice":"auto""#, r#""n":null,"tool_choice":null"#] {
+        assert_eq!(told(more).await, None, "{more}");
+    }
+    assert_eq!(told(r#""n":3"#).await.as_deref(), Some("n"));
+    assert_eq!(told(r#""tool_choice":"required""#).await.as_deref(), Some("tool_choice"));
+    let both = r#""n":2,"tool_choice":{"type":"function","function":{"name":"f"}}"#;
+    assert_eq!(told(both).await.as_deref(), Some("tool_choice, n"));
+}
+
+#[tokio::test]
 async fn models_that_nobody_could_be_asked_for_are_an_error_never_an_empty_list() {
     let never =
         format!("upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n", dead_address());

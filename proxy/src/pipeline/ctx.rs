@@ -30,6 +30,7 @@ const X_UPSTREAM: HeaderName = HeaderName::from_static("x-sluicegate-upstream");
 const X_MODEL: HeaderName = HeaderName::from_static("x-sluicegate-model");
 const X_REASON: HeaderName = HeaderName::from_static("x-sluicegate-reason");
 const X_OFFLOAD: HeaderName = HeaderName::from_static("x-sluicegate-offload");
+const X_UNHEEDED: HeaderName = HeaderName::from_static("x-sluicegate-unheeded");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const X_CACHE_REASON: HeaderName = HeaderName::from_static("x-cache-reason");
@@ -181,6 +182,8 @@ pub struct Ctx {
     pub outcome: Outcome,
     /// Why, when it did not end well.
     pub detail: Option<String>,
+    /// What it asks for that an Ollama does not heed.
+    pub unheeded: Option<&'static str>,
     /// What plugins decided, where there were any.
     pub trail: Option<Box<Trail>>,
     /// The plugins that its answer passes.
@@ -228,6 +231,7 @@ impl Ctx {
             usage: None,
             outcome: Outcome::Answered,
             detail: None,
+            unheeded: None,
             trail: None,
             shaper: None,
             shaped: None,
@@ -257,6 +261,9 @@ impl Ctx {
         if let Some((backend, model)) = &self.answered_by {
             head.set(X_UPSTREAM, backend.name_header.clone());
             head.set_text(X_MODEL, model.to_string());
+            if let Some(names) = self.unheeded.filter(|_| backend.is_ollama()) {
+                head.set(X_UNHEEDED, HeaderValue::from_static(names));
+            }
         }
         head.set(X_REASON, self.reason());
         if self.runs_partly_on_cpu() {

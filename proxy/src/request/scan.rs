@@ -43,6 +43,8 @@ pub struct Scan {
     pub seeded: bool,
     /// `enable_cache`, the gateway's own field, and where it stands.
     pub enable_cache: Option<(bool, Field)>,
+    /// What is asked for that Ollama's `/v1` takes and does not heed, as a list of names.
+    pub unheeded: Option<&'static str>,
 }
 
 /// The longest model name taken, in bytes of JSON; names are also log fields and headers.
@@ -88,6 +90,8 @@ struct Found<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     temperature: Option<&'a RawValue>,
     seed: Option<&'a RawValue>,
+    tool_choice: Option<&'a RawValue>,
+    n: Option<&'a RawValue>,
     enable_cache: Option<&'a RawValue>,
 }
 
@@ -100,7 +104,15 @@ impl<'a> Found<'a> {
         let stream = boolean("stream", self.stream)?;
         let enable_cache = boolean("enable_cache", self.enable_cache)?;
         let given = |raw: &&RawValue| raw.get() != "null";
+        let forced = self.tool_choice.filter(given).is_some_and(|raw| raw.get() != "\"auto\"");
+        let several = self.n.filter(given).is_some_and(|raw| raw.get() != "1");
         Ok(Scan {
+            unheeded: match (forced, several) {
+                (true, true) => Some("tool_choice, n"),
+                (true, false) => Some("tool_choice"),
+                (false, true) => Some("n"),
+                (false, false) => None,
+            },
             model: self.model()?,
             models: self.models.iter().map(|raw| field(raw)).collect(),
             stream,
@@ -179,6 +191,8 @@ impl<'a> Visitor<'a> for Fields<'_, 'a> {
                 }
                 Name::Temperature => found.temperature = Some(map.next_value()?),
                 Name::Seed => found.seed = Some(map.next_value()?),
+                Name::ToolChoice => found.tool_choice = Some(map.next_value()?),
+                Name::N => found.n = Some(map.next_value()?),
                 Name::EnableCache => found.enable_cache = Some(map.next_value()?),
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
@@ -198,6 +212,8 @@ enum Name {
     MaxCompletionTokens,
     Temperature,
     Seed,
+    ToolChoice,
+    N,
     EnableCache,
     Other,
 }
@@ -207,11 +223,13 @@ impl Name {
         // The length decides almost always, so most keys cost one comparison.
         let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
         match key.len() {
+            1 if is("n") => Name::N,
             4 if is("seed") => Name::Seed,
             5 if is("model") => Name::Model,
             6 if is("stream") => Name::Stream,
             10 if is("max_tokens") => Name::MaxTokens,
             11 if is("temperature") => Name::Temperature,
+            11 if is("tool_choice") => Name::ToolChoice,
             12 if is("enable_cache") => Name::EnableCache,
             14 if is("stream_options") => Name::StreamOptions,
             21 if is("max_completion_tokens") => Name::MaxCompletionTokens,
