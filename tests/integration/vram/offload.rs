@@ -1,7 +1,7 @@
 use sluicegate_simulator::Settings;
 use sluicegate_test_support::{Gateway, eventually};
 
-use super::{A, Host, Terms, by, card, chat, model, reason, served, spare};
+use super::{A, GIB, Host, Terms, by, card, chat, model, reason, served, several_polls, spare};
 
 /// A model larger than the card.
 const G: &str = "giant:1";
@@ -45,7 +45,12 @@ async fn a_model_larger_than_the_card_is_used_and_that_is_said() {
 async fn a_model_larger_than_the_card_is_used_without_a_word_where_that_is_allowed() {
     let (gateway, _host) = alone("allow").await;
     let answer = chat(&gateway, G).await;
-    assert_eq!((answer.status, answer.header("x-sluicegate-offload")), (200, None));
+    assert_eq!(
+        (answer.status, answer.header("x-sluicegate-offload")),
+        (200, None),
+        "{}",
+        answer.text()
+    );
     let ratio = ratio(&gateway).await;
     assert!((0.7..0.9).contains(&ratio), "{ratio}");
 }
@@ -103,4 +108,30 @@ async fn a_resident_that_is_partly_on_the_cpu_is_left_out_where_that_is_wanted()
     let gateway = Terms { admission: &policy, ..Terms::default() }.with_spare(&host, &spare).await;
     eventually("it is seen", async || model(&gateway, A).await["partial"] == true).await;
     assert_eq!(served(&gateway, A).await, "spare");
+}
+
+#[tokio::test]
+async fn a_model_partly_on_the_cpu_is_freed_from_it_once_it_would_fit() {
+    let host = Host::start(card(24, &[(A, 14)])).await;
+    host.simulator.scheduler().set_foreign(15 * GIB);
+    host.direct(A).await;
+    let gateway = Terms { admission: "offload: warn", ..Terms::default() }.alone(&host).await;
+    eventually("it is seen", async || model(&gateway, A).await["partial"] == true).await;
+    several_polls().await;
+    assert_eq!(model(&gateway, A).await["partial"], true, "there is no room for it");
+    host.simulator.scheduler().set_foreign(0);
+    eventually("it is unloaded", async || model(&gateway, A).await["resident"] == false).await;
+    // What others held had opened the breaker.
+    eventually("it serves again", async || {
+        let answer = chat(&gateway, A).await;
+        answer.status == 200 && answer.header("x-sluicegate-offload").is_none()
+    })
+    .await;
+    eventually("all of it is on the GPU", async || {
+        let shown = model(&gateway, A).await;
+        (&shown["resident"], &shown["partial"]) == (&true.into(), &false.into())
+    })
+    .await;
+    let events = super::admin(&gateway, "/api/events").await.to_string();
+    assert!(events.contains("it ran partly on the CPU"), "{events}");
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Keeper;
 use super::load::runner_options;
 use crate::breaker::State;
+use crate::config::admission::Offload;
 use crate::ollama::{plain, same_model};
 use crate::pipeline::backend::Backend;
 use crate::upstream::loads::{self, How, KeepAlive};
@@ -25,6 +26,8 @@ const LAST_RETRY: Duration = Duration::from_secs(600);
 
 /// A loaded model is told to go or to stay this often at most.
 const TELL_EVERY: Duration = Duration::from_secs(30);
+/// A model is freed from the CPU this often at most: should it spill again, there was no room after all.
+const WHOLE_EVERY: Duration = Duration::from_secs(600);
 /// A loaded model is told to stay within this time.
 pub(super) const STAY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -36,6 +39,8 @@ pub(super) struct Warm {
     failed: HashMap<Arc<str>, Failed>,
     /// When a loaded model was last told to go or to stay.
     told: HashMap<Arc<str>, Instant>,
+    /// When one that ran partly on the CPU was last told to go.
+    freed: HashMap<Arc<str>, Instant>,
     was_up: bool,
 }
 
@@ -75,6 +80,17 @@ impl Warm {
         let may = !self.told.contains_key(model);
         if may {
             self.told.insert(Arc::clone(model), now);
+        }
+        may
+    }
+
+    /// Whether a model that runs partly on the CPU may be told to go again.
+    fn may_free(&mut self, model: &Arc<str>) -> bool {
+        let now = Instant::now();
+        self.freed.retain(|_, at| now.duration_since(*at) < WHOLE_EVERY);
+        let may = !self.freed.contains_key(model);
+        if may {
+            self.freed.insert(Arc::clone(model), now);
         }
         may
     }
@@ -153,7 +169,8 @@ impl Keeper {
         wanted
     }
 
-    /// Has idle models go whose hours are over, and pinned ones stay that somebody else loaded.
+    /// Has idle models go whose hours are over, or that run partly on the CPU without need, and pinned
+    /// ones stay that somebody else loaded.
     pub(super) async fn mind_loaded(&mut self, backend: &Arc<Backend>) {
         let Some(seen) = backend.residency.seen() else { return };
         let minute = minute_of_day();
@@ -165,6 +182,14 @@ impl Keeper {
                 .keep(&loaded.name)
                 .and_then(|keep| keep.off_hours)
                 .is_some_and(|hours| hours.cover(minute));
+            if !off && would_fit_whole(backend, loaded) && self.warm.may_free(&loaded.name) {
+                let done = loads::unload(&backend.origin, &self.pool, &loaded.name).await;
+                let what = "unloaded: it ran partly on the CPU, and would fit into the GPU now";
+                let what =
+                    done.map_or_else(|cause| format!("not {what}: {cause}"), |()| what.to_owned());
+                self.shared.events.note(&self.name, Some(&loaded.name), what);
+                continue;
+            }
             let leaves = loaded.expires_in.is_some();
             let stay = leaves && !off && backend.is_pinned(&loaded.name);
             if !(off || stay) || !self.warm.may_tell(&loaded.name) {
@@ -185,6 +210,15 @@ impl Keeper {
             self.shared.events.note(&self.name, Some(&loaded.name), what);
         }
     }
+}
+
+/// Whether a model runs partly on the CPU though all of it would fit: Ollama leaves it there for as long
+/// as it is used.
+fn would_fit_whole(backend: &Backend, loaded: &Loaded) -> bool {
+    let Some(room) = backend.gate.headroom().filter(|_| loaded.partial) else { return false };
+    let need = backend.figures.load().of(&loaded.name).and_then(|figure| figure.need);
+    backend.offload != Offload::Allow
+        && need.is_some_and(|need| need <= room.free.saturating_add(loaded.size_vram))
 }
 
 /// What a loaded model is to be asked for with: another context would have it loaded anew.
