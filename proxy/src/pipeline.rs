@@ -180,6 +180,7 @@ impl Pipeline {
         if let Some(cached) = &ctx.cached {
             self.registry.cache_lookup(cached.outcome, cached.reason);
         }
+        ctx.pay();
         ctx.record(|record| {
             self.registry.record(record);
             self.shared.log.write(record);
@@ -227,7 +228,8 @@ impl Pipeline {
         ctx.caller = caller.name.clone();
         ctx.tenant = caller.tenant().map(str::to_owned);
         ctx.standing = standing(&caller, header);
-        let _place = caller.enter()?;
+        ctx.payer = caller.is_keyed().then(|| Arc::clone(&caller));
+        let _place = caller.enter(endpoint)?;
         if endpoint == Endpoint::CacheFeedback {
             let (head, body) = self.feedback(session, snapshot, ctx).await?;
             return self.finish_local(session, ctx, head, body).await;

@@ -1,7 +1,7 @@
 use std::process::Command;
 
-use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Connection, Gateway, Response, get, request};
+use sluicegate_simulator::{Settings, Simulator};
+use sluicegate_test_support::{Connection, Gateway, Response, eventually, get, request};
 
 use super::{BIN, CHAT, MODEL, chat, pair};
 
@@ -16,10 +16,21 @@ fn made(name: &str) -> (String, String) {
 }
 
 async fn with_key(gateway: &Gateway, header: &str) -> Response {
-    let body = chat("");
+    send(gateway, CHAT, header, &chat("")).await
+}
+
+async fn send(gateway: &Gateway, path: &str, header: &str, body: &str) -> Response {
     let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
-    let head = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\n{header}Content-Length: {}", body.len());
+    let head = format!("POST {path} HTTP/1.1\r\nHost: g\r\n{header}Content-Length: {}", body.len());
     request(gateway.data, &head, body.as_bytes()).await
+}
+
+/// A gateway with one key, and the header that presents it.
+async fn limited(limits: &str) -> (Gateway, Simulator, String) {
+    let (key, hash) = made("carol");
+    let config = format!("keys: [{{ name: carol, hash: \"{hash}\", {limits} }}]");
+    let (gateway, simulator) = pair(Settings::default(), &config).await;
+    (gateway, simulator, format!("Authorization: Bearer {key}"))
 }
 
 #[tokio::test]
@@ -106,4 +117,52 @@ async fn a_key_has_its_models_its_rate_and_its_places() {
     );
     let wait: u64 = over.header("retry-after").expect("a wait").parse().expect("seconds");
     assert!((1..=30).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn a_used_up_budget_of_tokens_is_a_429_in_every_protocol() {
+    let (gateway, simulator, header) = limited("tokens_per_minute: 2").await;
+    let streamed = send(&gateway, CHAT, &header, &chat(r#""stream":true"#)).await;
+    assert_eq!(streamed.status, 200, "what it takes is known only at its end");
+    assert_eq!(streamed.header("x-ratelimit-limit-tokens"), Some("2"));
+    assert_eq!(streamed.header("x-ratelimit-remaining-tokens"), Some("2"));
+    assert_eq!(streamed.header("x-ratelimit-reset-tokens"), Some("0s"));
+    assert_eq!(streamed.header("x-ratelimit-limit-requests"), None);
+    eventually("it is paid", async || with_key(&gateway, &header).await.status == 429).await;
+    let started = simulator.recorder().started();
+    let message = "over this API key's limit of 2 tokens a minute";
+    for (path, at) in [
+        (CHAT, "/error/message"),
+        ("/v1/embeddings", "/error/message"),
+        ("/v1/messages", "/error/message"),
+        ("/api/chat", "/error"),
+    ] {
+        let refused = send(&gateway, path, &header, &chat("")).await;
+        assert_eq!(refused.status, 429, "{path}");
+        let told = refused.json();
+        assert_eq!(told.pointer(at).and_then(|text| text.as_str()), Some(message), "{told}");
+        let wait: u64 = refused.header("retry-after").expect("a wait").parse().expect("seconds");
+        // Two tokens come back in a minute, and more than two were owed.
+        assert!(wait > 60, "{wait}");
+        assert_eq!(refused.header("x-ratelimit-remaining-tokens"), Some("0"));
+        assert!(refused.header("x-ratelimit-reset-tokens").is_some_and(|text| text.contains('m')));
+    }
+    assert_eq!(simulator.recorder().started(), started, "nothing went on");
+}
+
+#[tokio::test]
+async fn an_answer_from_the_cache_takes_no_tokens() {
+    // One more than an answer of the simulator takes.
+    let (gateway, simulator, header) = limited("tokens_per_minute: 20").await;
+    let body = chat(r#""seed":1"#);
+    let first = send(&gateway, CHAT, &header, &body).await;
+    assert_eq!(first.json()["usage"]["total_tokens"], 19);
+    for _ in 0..3 {
+        let again = send(&gateway, CHAT, &header, &body).await;
+        assert_eq!((again.status, again.header("x-cache")), (200, Some("hit-l1")));
+    }
+    assert_eq!(simulator.recorder().started(), 1);
+    assert_eq!(with_key(&gateway, &header).await.status, 200, "a token was left");
+    eventually("none is now", async || send(&gateway, CHAT, &header, &body).await.status == 429)
+        .await;
 }

@@ -333,6 +333,10 @@ pub struct RawKey {
     pub tenant: Option<String>,
     /// Requests in a minute; beyond it, 429.
     pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers in a minute, as upstreams report them; those of answers from the
+    /// cache are free. What a request takes is known only at its end, so more may be taken than there
+    /// is; until that is paid back, 429.
+    pub tokens_per_minute: Option<u32>,
     /// Requests at one time; beyond it, 429.
     pub max_concurrent: Option<u32>,
     /// Share of an upstream's time relative to other callers, when they wait for it. Default 1.

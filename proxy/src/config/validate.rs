@@ -359,6 +359,7 @@ fn keys(given: &[RawKey], source: &Source) -> Result<Vec<KeyConfig>, ConfigError
                 models: key.models.clone(),
                 tenant: key.tenant.clone(),
                 requests_per_minute: key.requests_per_minute,
+                tokens_per_minute: key.tokens_per_minute,
                 max_concurrent: key.max_concurrent,
                 weight: key.weight.clamp(1, MAX_WEIGHT),
                 priority: key.priority,

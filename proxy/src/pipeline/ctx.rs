@@ -21,6 +21,7 @@ use crate::ids::{CallerName, RequestId};
 use crate::openai::Usage;
 use crate::plugin::record::{Decision, Trail};
 use crate::plugin::{Shaped, Shaper};
+use crate::request::auth::Caller;
 use crate::request::cors::AllowedOrigin;
 use crate::request::headers::{Forwarded, forwarded};
 use crate::response::downstream::{Head, X_REQUEST_ID};
@@ -155,6 +156,8 @@ pub struct Ctx {
     pub dialect: Dialect,
     /// Whose it is.
     pub caller: CallerName,
+    /// Whose limits it counts against, where it has a key.
+    pub payer: Option<Arc<Caller>>,
     /// The page that sent it.
     pub origin: Option<AllowedOrigin>,
     /// The model asked for.
@@ -215,6 +218,7 @@ impl Ctx {
             endpoint: "other",
             dialect: Dialect::OpenAi,
             caller: CallerName::anonymous(),
+            payer: None,
             origin: None,
             asked: String::new(),
             reason: HeaderValue::from_static(""),
@@ -248,6 +252,9 @@ impl Ctx {
             for (name, value) in origin.headers() {
                 head.set(name, value);
             }
+        }
+        for (name, value) in self.payer.iter().flat_map(|payer| payer.limit_headers()) {
+            head.set(name, value);
         }
     }
 
@@ -318,6 +325,13 @@ impl Ctx {
     fn model(&self) -> Option<&str> {
         let kept = || self.cached.as_ref()?.entry.as_ref().map(|entry| entry.facts.model.as_str());
         self.answered_by.as_ref().map(|(_, model)| &**model).or_else(kept)
+    }
+
+    /// Takes what it used out of its caller's limits.
+    pub fn pay(&self) {
+        if let (Some(payer), Some(usage)) = (&self.payer, self.usage) {
+            payer.spend_tokens(usage.total());
+        }
     }
 
     /// Hands the finished request to telemetry.
