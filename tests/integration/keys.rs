@@ -76,7 +76,7 @@ async fn without_keys_it_is_open_and_says_so() {
 #[tokio::test]
 async fn a_key_has_its_models_its_rate_and_its_places() {
     let (key, hash) = made("bob");
-    let limits = "models: ['llama3.2*'], requests_per_minute: 3, max_concurrent: 1";
+    let limits = "models: ['llama3.2*'], requests_per_minute: 2, max_concurrent: 1";
     let config = format!("keys: [{{ name: bob, hash: \"{hash}\", {limits} }}]");
     let settings =
         Settings { first_token: std::time::Duration::from_millis(400), ..Settings::default() };
@@ -111,10 +111,7 @@ async fn a_key_has_its_models_its_rate_and_its_places() {
     assert!(busy.text().contains("at one time") && busy.header("retry-after").is_some());
     assert_eq!(first.response().await.status, 200);
     let over = with_key(&gateway, &header).await;
-    assert_eq!(
-        over.status, 429,
-        "the refused model, the list and the first request were this minute's three"
-    );
+    assert_eq!(over.status, 429, "the refused model and the first request were this minute's two");
     let wait: u64 = over.header("retry-after").expect("a wait").parse().expect("seconds");
     assert!((1..=30).contains(&wait), "{wait}");
 }
@@ -165,4 +162,22 @@ async fn an_answer_from_the_cache_takes_no_tokens() {
     assert_eq!(with_key(&gateway, &header).await.status, 200, "a token was left");
     eventually("none is now", async || send(&gateway, CHAT, &header, &body).await.status == 429)
         .await;
+}
+
+#[tokio::test]
+async fn what_chat_windows_poll_takes_no_request_of_the_minute() {
+    let (gateway, _simulator, header) =
+        limited("requests_per_minute: 1, tokens_per_minute: 1").await;
+    let model = format!("/v1/models/{MODEL}");
+    for path in ["/v1/models", &model, "/api/tags", "/api/version", "/api/ps", "/", "/v1/models"] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: g\r\n{header}");
+        let answer = request(gateway.data, &head, b"").await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some("1"), "{path}");
+    }
+    assert_eq!(with_key(&gateway, &header).await.status, 200);
+    let over = with_key(&gateway, &header).await;
+    assert_eq!((over.status, over.header("x-ratelimit-remaining-requests")), (429, Some("0")));
+    let head = format!("GET /v1/models HTTP/1.1\r\nHost: g\r\n{header}");
+    assert_eq!(request(gateway.data, &head, b"").await.status, 200);
 }

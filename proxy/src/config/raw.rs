@@ -331,7 +331,8 @@ pub struct RawKey {
     pub models: Option<Vec<String>>,
     /// The tenant it belongs to, for `cache.share: tenant`.
     pub tenant: Option<String>,
-    /// Requests in a minute; beyond it, 429.
+    /// Requests in a minute; beyond it, 429. Those for `/`, `/v1/models`, `/api/tags`, `/api/ps` and
+    /// `/api/version` do not count: chat windows poll them.
     pub requests_per_minute: Option<u32>,
     /// Tokens of prompts and answers in a minute, as upstreams report them; those of answers from the
     /// cache are free. What a request takes is known only at its end, so more may be taken than there
