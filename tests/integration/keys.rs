@@ -181,3 +181,35 @@ async fn what_chat_windows_poll_takes_no_request_of_the_minute() {
     let head = format!("GET /v1/models HTTP/1.1\r\nHost: g\r\n{header}");
     assert_eq!(request(gateway.data, &head, b"").await.status, 200);
 }
+
+#[tokio::test]
+async fn what_each_key_took_is_in_the_metrics() {
+    let ((alice, first), (bob, second)) = (made("alice"), made("bob"));
+    let keys = format!(
+        "keys: [{{ name: alice, hash: \"{first}\", models: [{MODEL}] }}, {{ name: bob, hash: \"{second}\" }}]"
+    );
+    let (gateway, _simulator) = pair(Settings::default(), &keys).await;
+    let header = |key: &str| format!("x-api-key: {key}");
+    for _ in 0..2 {
+        assert_eq!(send(&gateway, CHAT, &header(&alice), &chat(r#""seed":1"#)).await.status, 200);
+    }
+    let other = r#"{"model":"other","messages":[]}"#;
+    assert_eq!(send(&gateway, CHAT, &header(&alice), other).await.status, 403);
+    assert_eq!(send(&gateway, CHAT, &header(&bob), &chat(r#""stream":true"#)).await.status, 200);
+    assert_eq!(with_key(&gateway, "x-api-key: nobody").await.status, 401);
+    for (series, expected) in [
+        ("requests_total{caller=\"alice\",status=\"200\"}", 2.0),
+        ("requests_total{caller=\"alice\",status=\"403\"}", 1.0),
+        ("requests_total{caller=\"bob\",status=\"200\"}", 1.0),
+        // The second answer came from the cache.
+        ("tokens_total{caller=\"alice\",type=\"input\"}", 11.0),
+        ("tokens_total{caller=\"alice\",type=\"output\"}", 8.0),
+        ("tokens_total{caller=\"bob\",type=\"output\"}", 8.0),
+    ] {
+        eventually(series, async || {
+            gateway.metric(&format!("sluicegate_caller_{series}")).await == expected
+        })
+        .await;
+    }
+    assert!(!gateway.metrics().await.contains("sluicegate_caller_requests_total{caller=\"anon"));
+}

@@ -339,6 +339,7 @@ impl Ctx {
         write(&Record {
             id: &self.id,
             caller: &self.caller,
+            keyed: self.payer.is_some(),
             method: self.method.as_str(),
             endpoint: self.endpoint,
             asked: &self.asked,
