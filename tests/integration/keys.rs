@@ -213,3 +213,19 @@ async fn what_each_key_took_is_in_the_metrics() {
     }
     assert!(!gateway.metrics().await.contains("sluicegate_caller_requests_total{caller=\"anon"));
 }
+
+#[tokio::test]
+async fn a_priority_that_is_none_is_a_400_and_spends_nothing() {
+    let (gateway, simulator, header) = limited("requests_per_minute: 3").await;
+    for (given, status) in [("bogus", 400), ("", 400), ("batch", 200), ("interactive", 200)] {
+        let header = format!("{header}\r\nx-sluicegate-priority: {given}");
+        let answer = with_key(&gateway, &header).await;
+        assert_eq!(answer.status, status, "{given}");
+        if status == 400 {
+            assert_eq!(answer.json()["error"]["param"], "x-sluicegate-priority");
+            assert!(answer.text().contains("must be batch or interactive"));
+        }
+    }
+    assert_eq!(simulator.recorder().started(), 2);
+    assert_eq!(with_key(&gateway, &header).await.status, 200, "the third of the minute");
+}

@@ -344,7 +344,7 @@ pub struct RawKey {
     #[serde(default = "one")]
     pub weight: u32,
     /// Who goes first: `interactive` (default) or `batch`. A request may lower it with the header
-    /// `x-sluicegate-priority: batch`.
+    /// `x-sluicegate-priority: batch`; a value that is neither is a 400.
     #[serde(default)]
     pub priority: Priority,
 }
