@@ -255,8 +255,9 @@ impl Default for Timeouts {
 #[serde(deny_unknown_fields)]
 pub struct RawRoute {
     /// The model name asked for; `*` inside stands for any text. An exact name wins over a glob,
-    /// an earlier glob over a later one.
-    pub model: String,
+    /// an earlier glob over a later one. A route that no request could reach is an error.
+    #[schemars(with = "String")]
+    pub model: Spanned<String>,
     /// Targets to choose from by weight; one that fails or is tripped is followed by the others.
     pub targets: Vec<RawTarget>,
     /// Targets tried in order when none of `targets` can serve.
