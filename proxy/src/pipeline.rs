@@ -25,6 +25,7 @@ pub mod relay;
 pub mod source;
 pub mod state;
 pub mod stream;
+pub mod tags;
 pub mod ticket;
 pub mod waiting;
 
