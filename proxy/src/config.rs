@@ -152,6 +152,8 @@ pub struct KeyConfig {
     pub tenant: Option<String>,
     /// Requests in a minute.
     pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers in a minute.
+    pub tokens_per_minute: Option<u32>,
     /// Requests at one time.
     pub max_concurrent: Option<u32>,
     /// Share relative to other callers.

@@ -1,21 +1,49 @@
 //! Ollama's native wire types, as far as the gateway acts on them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
 
 /// `GET /api/tags` and `GET /api/ps`: entries are kept as they are.
 #[derive(Debug, Deserialize)]
-pub struct Models<'a> {
+pub struct Models {
     /// The models; null when there are none.
-    #[serde(borrow)]
-    pub models: Option<Vec<&'a RawValue>>,
+    pub models: Option<Vec<Box<RawValue>>>,
 }
 
 /// `GET /api/tags` and `GET /api/ps` as the gateway answers them.
 #[derive(Debug, Serialize)]
-pub struct MergedModels<'a> {
+pub struct MergedModels {
     /// The models; never null.
-    pub models: Vec<&'a RawValue>,
+    pub models: Vec<Box<RawValue>>,
+}
+
+/// An entry of `GET /api/tags` called `name`: made of the `known` one, else one that says nothing but
+/// has all that clients read.
+///
+/// # Errors
+/// None in practice: such a value can be written.
+pub fn tag(name: &str, known: Option<&RawValue>) -> serde_json::Result<Box<RawValue>> {
+    let known = known.and_then(|raw| serde_json::from_str::<Map<String, Value>>(raw.get()).ok());
+    let mut entry = known.unwrap_or_else(|| {
+        Map::from_iter([
+            ("modified_at".to_owned(), json!("1970-01-01T00:00:00Z")),
+            ("size".to_owned(), json!(0)),
+            // `ollama list` shows its first twelve digits, and falls over a shorter one.
+            ("digest".to_owned(), json!("0".repeat(64))),
+            (
+                "details".to_owned(),
+                json!({
+                    "parent_model": "", "format": "", "family": "", "families": [],
+                    "parameter_size": "", "quantization_level": "",
+                }),
+            ),
+        ])
+    });
+    for key in ["name", "model"] {
+        entry.insert(key.to_owned(), json!(name));
+    }
+    to_raw_value(&entry)
 }
 
 /// What the gateway reads of an entry.

@@ -115,6 +115,15 @@ pub struct Delta<'a> {
     function_call: Option<IgnoredAny>,
 }
 
+impl Usage {
+    /// Tokens of prompt and answer.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let all = [self.prompt_tokens, self.completion_tokens];
+        all.into_iter().flatten().fold(0, u64::saturating_add)
+    }
+}
+
 impl Chunk<'_> {
     /// Whether the chunk carries anything generated: a role alone, or empty text, is not content.
     #[must_use]

@@ -26,6 +26,7 @@ mod replicas;
 pub mod source;
 pub mod state;
 pub mod stream;
+pub mod tags;
 pub mod ticket;
 pub mod waiting;
 
@@ -61,7 +62,7 @@ use crate::router::{self, Plan};
 use crate::telemetry::{Outcome, Registry};
 use crate::upstream::Pool;
 
-/// A request's own wish to go after others: `batch`.
+/// A request's own wish to go after others: `batch`, or `interactive`, which is none.
 const X_PRIORITY: HeaderName = HeaderName::from_static("x-sluicegate-priority");
 /// A model list younger than this is not asked for again before a model is called unknown.
 const CATALOGUE_AGE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -182,6 +183,7 @@ impl Pipeline {
         if let Some(cached) = &ctx.cached {
             self.registry.cache_lookup(cached.outcome, cached.reason);
         }
+        ctx.pay();
         ctx.record(|record| {
             self.registry.record(record);
             self.shared.log.write(record);
@@ -228,8 +230,9 @@ impl Pipeline {
         let caller = Arc::clone(snapshot.callers.authenticate(&header.headers)?);
         ctx.caller = caller.name.clone();
         ctx.tenant = caller.tenant().map(str::to_owned);
-        ctx.standing = standing(&caller, header);
-        let _place = caller.enter()?;
+        ctx.standing = standing(&caller, header)?;
+        ctx.payer = caller.is_keyed().then(|| Arc::clone(&caller));
+        let _place = caller.enter(endpoint)?;
         if endpoint == Endpoint::CacheFeedback {
             let (head, body) = self.feedback(session, snapshot, ctx).await?;
             return self.finish_local(session, ctx, head, body).await;
@@ -362,11 +365,18 @@ impl Pipeline {
 }
 
 /// The caller as admission sees it. A request may lower its own priority, not raise it.
-fn standing(caller: &Caller, header: &RequestHeader) -> Standing {
-    let batch = header.headers.get(X_PRIORITY).is_some_and(|value| value == "batch");
-    let priority = if batch { Priority::Batch } else { caller.priority() };
+fn standing(caller: &Caller, header: &RequestHeader) -> Result<Standing, Error> {
+    let priority = match header.headers.get(X_PRIORITY).map(HeaderValue::as_bytes) {
+        Some(b"batch") => Priority::Batch,
+        None | Some(b"interactive") => caller.priority(),
+        Some(_) => {
+            let message = "the header `x-sluicegate-priority` must be batch or interactive";
+            let wrong = Error::new(Kind::InvalidRequest, message);
+            return Err(wrong.param("x-sluicegate-priority"));
+        }
+    };
     let CallerName(name) = &caller.name;
-    Standing { caller: Arc::clone(name), weight: caller.weight(), priority }
+    Ok(Standing { caller: Arc::clone(name), weight: caller.weight(), priority })
 }
 
 fn has_unanswered_bytes(session: &ServerSession) -> bool {

@@ -6,6 +6,7 @@ pub mod cors;
 pub mod endpoint;
 pub mod headers;
 pub mod patch;
+pub mod rate;
 pub mod scan;
 
 use bytes::Bytes;

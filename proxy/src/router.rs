@@ -45,16 +45,13 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads the routes out of `config`. Of two routes with the same name the first counts.
+    /// Reads the routes out of `config`, which has no two of the same name.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let (globs, named): (Vec<_>, Vec<_>) = (0..)
             .zip(config.routes.iter().cloned())
             .partition(|(_, route)| route.model.contains('*'));
-        let mut exact = HashMap::new();
-        for route in named {
-            exact.entry(route.1.model.clone()).or_insert(route);
-        }
+        let exact = named.into_iter().map(|route| (route.1.model.clone(), route)).collect();
         Self { exact, globs }
     }
 

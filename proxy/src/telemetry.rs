@@ -1,6 +1,7 @@
 //! What operators see: metrics, the access log, and the program's own log.
 
 pub mod access_log;
+pub mod callers;
 pub mod events;
 pub mod logging;
 pub mod millis;

@@ -43,7 +43,7 @@ async fn models_are_merged_over_routes_and_upstreams_each_once() {
         }
     }
     let tags = get(gateway.data, "/api/tags").await.json();
-    assert_eq!(tags["models"].as_array().expect("a list").len(), 3);
+    assert_eq!(tags["models"].as_array().expect("a list").len(), 4);
     assert!(tags["models"][0]["digest"].is_string(), "entries are kept whole");
 }
 
@@ -99,6 +99,42 @@ async fn models_that_nobody_could_be_asked_for_are_an_error_never_an_empty_list(
     let gateway = Gateway::start(BIN, &routed);
     let list = get(gateway.data, "/v1/models").await.json();
     assert_eq!(list["data"][0]["id"], "assistant");
+    let tags = get(gateway.data, "/api/tags").await.json();
+    assert_eq!(tags["models"][0]["name"], "assistant");
+    assert_eq!(get(gateway.data, "/api/ps").await.status, 502, "a route is not loaded");
+}
+
+#[tokio::test]
+async fn ollama_clients_can_choose_routes() {
+    let (first, second) =
+        (simulator(Settings::default()).await, simulator(Settings::default()).await);
+    let config = format!(
+        "upstreams:\n{}{}  api: {{ url: \"http://{}\", kind: openai }}\nroutes:\n\
+         \x20 - {{ model: coder, targets: [{{ upstream: api, model: x }}], fallback: [{{ upstream: b, model: \"{MODEL}\" }}] }}\n\
+         \x20 - {{ model: assistant, targets: [{{ upstream: a, model: missing }}] }}\n\
+         \x20 - {{ model: elsewhere, targets: [{{ upstream: api }}] }}\n\
+         \x20 - {{ model: \"{MODEL}\", targets: [{{ upstream: b }}] }}\n\
+         \x20 - {{ model: 'any*', targets: [{{ upstream: a }}] }}\n",
+        upstream("a", &first, ""),
+        upstream("b", &second, ""),
+        dead_address(),
+    );
+    let gateway = Gateway::start(BIN, &config);
+    let tags = get(gateway.data, "/api/tags").await.json();
+    let models = tags["models"].as_array().expect("a list");
+    let names: Vec<&str> = models.iter().filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(names[..3], ["assistant", "coder", MODEL], "what has no native API is left out");
+    assert_eq!(names.iter().filter(|name| **name == MODEL).count(), 1);
+    let (unknown, known, own) = (&models[0], &models[1], &models[2]);
+    assert_eq!(known["model"], "coder");
+    for key in ["digest", "size", "modified_at", "details", "capabilities"] {
+        assert_eq!(known[key], own[key], "{key}");
+        assert!(key == "capabilities" || unknown[key].is_null() == known[key].is_null(), "{key}");
+    }
+    assert_eq!(unknown["digest"].as_str().map(str::len), Some(64));
+    let body = r#"{"model":"coder","messages":[{"role":"user","content":"hi"}],"stream":false}"#;
+    assert_eq!(post(gateway.data, "/api/chat", body).await.status, 200);
+    assert_eq!(second.recorder().started(), 1);
 }
 
 #[tokio::test]

@@ -255,8 +255,9 @@ impl Default for Timeouts {
 #[serde(deny_unknown_fields)]
 pub struct RawRoute {
     /// The model name asked for; `*` inside stands for any text. An exact name wins over a glob,
-    /// an earlier glob over a later one.
-    pub model: String,
+    /// an earlier glob over a later one. A route that no request could reach is an error.
+    #[schemars(with = "String")]
+    pub model: Spanned<String>,
     /// Targets to choose from by weight; one that fails or is tripped is followed by the others.
     pub targets: Vec<RawTarget>,
     /// Targets tried in order when none of `targets` can serve.
@@ -331,15 +332,20 @@ pub struct RawKey {
     pub models: Option<Vec<String>>,
     /// The tenant it belongs to, for `cache.share: tenant`.
     pub tenant: Option<String>,
-    /// Requests in a minute; beyond it, 429.
+    /// Requests in a minute; beyond it, 429. Those for `/`, `/v1/models`, `/api/tags`, `/api/ps` and
+    /// `/api/version` do not count: chat windows poll them.
     pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers in a minute, as upstreams report them; those of answers from the
+    /// cache are free. What a request takes is known only at its end, so more may be taken than there
+    /// is; until that is paid back, 429.
+    pub tokens_per_minute: Option<u32>,
     /// Requests at one time; beyond it, 429.
     pub max_concurrent: Option<u32>,
     /// Share of an upstream's time relative to other callers, when they wait for it. Default 1.
     #[serde(default = "one")]
     pub weight: u32,
     /// Who goes first: `interactive` (default) or `batch`. A request may lower it with the header
-    /// `x-sluicegate-priority: batch`.
+    /// `x-sluicegate-priority: batch`; a value that is neither is a 400.
     #[serde(default)]
     pub priority: Priority,
 }

@@ -76,6 +76,31 @@ fn a_dangling_upstream_is_refused_with_its_place_and_a_near_name() {
 }
 
 #[test]
+fn a_route_that_no_request_reaches_is_refused_with_its_place() {
+    let routes = |models: &[&str]| {
+        let one =
+            |model: &&str| format!("  - model: '{model}'\n    targets: [{{ upstream: host }}]\n");
+        format!("{UPSTREAM}routes:\n{}", models.iter().map(one).collect::<String>())
+    };
+    let error = refusal(&routes(&["m", "n", "m"]));
+    assert!(
+        error.starts_with("test.yaml:8:12: a route for `m` is there already, on line 4"),
+        "{error}"
+    );
+    let error = refusal(&routes(&["*", "b*"]));
+    assert!(
+        error.starts_with("test.yaml:6:12: no request reaches the route `b*`: `*` on line 4"),
+        "{error}"
+    );
+    for dead in [["a*", "a*"], ["a*", "ab*"], ["*a*", "a*a"], ["a*b", "a*c*b"], ["**", "*"]] {
+        assert!(load(&routes(&dead)).is_err(), "{dead:?}");
+    }
+    for good in [["*", "m"], ["m", "*"], ["b*", "*"], ["ab*", "a*"], ["a*b", "a*"], ["a*", "*a"]] {
+        assert!(load(&routes(&good)).is_ok(), "{good:?}");
+    }
+}
+
+#[test]
 fn an_unknown_kind_is_refused_with_what_was_expected() {
     let error = refusal("upstreams:\n  host: { url: http://h:1, kind: olama }\n");
     assert!(error.contains("did you mean `ollama`?"), "{error}");

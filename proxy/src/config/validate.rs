@@ -44,6 +44,7 @@ pub(super) fn validate(
         .iter()
         .map(|route| self::route(route, &upstreams, &plugins, source))
         .collect::<Result<Vec<_>, _>>()?;
+    reachable(&raw.routes, source)?;
     let keys = keys(&raw.keys, source)?;
     bounds(&raw)?;
     breaker(raw.breaker)?;
@@ -223,7 +224,7 @@ fn route(
     let resolve = |targets: &[RawTarget]| {
         targets.iter().map(|one| target(one, upstreams, source)).collect::<Result<Vec<_>, _>>()
     };
-    let model = given.model.clone();
+    let model = given.model.value.clone();
     if model.is_empty() {
         return Err(ConfigError::general("a route's `model` is empty"));
     }
@@ -259,6 +260,31 @@ fn route(
         options: given.options.clone(),
         model,
     })
+}
+
+/// Of two routes for the same names only the earlier one would ever be taken.
+fn reachable(routes: &[RawRoute], source: &Source) -> Result<(), ConfigError> {
+    for (index, route) in routes.iter().enumerate() {
+        let model = &route.model.value;
+        // An exact name wins over a glob, wherever that stands. A glob that matches another's text
+        // matches whatever that does: its stars take the other's.
+        let covers = |earlier: &str| {
+            let both_globs = earlier.contains('*') && model.contains('*');
+            earlier == model || (both_globs && glob::matches(earlier, model))
+        };
+        if let Some(earlier) = routes[..index].iter().find(|one| covers(&one.model.value)) {
+            let (name, line) = (&earlier.model.value, earlier.model.defined.line());
+            let message = if name == model {
+                format!("a route for `{model}` is there already, on line {line}")
+            } else {
+                format!(
+                    "no request reaches the route `{model}`: `{name}` on line {line} takes them all"
+                )
+            };
+            return Err(source.error_at(route.model.defined, message));
+        }
+    }
+    Ok(())
 }
 
 /// Two routes that want one model loaded in two ways would have it loaded anew with every request.
@@ -359,6 +385,7 @@ fn keys(given: &[RawKey], source: &Source) -> Result<Vec<KeyConfig>, ConfigError
                 models: key.models.clone(),
                 tenant: key.tenant.clone(),
                 requests_per_minute: key.requests_per_minute,
+                tokens_per_minute: key.tokens_per_minute,
                 max_concurrent: key.max_concurrent,
                 weight: key.weight.clamp(1, MAX_WEIGHT),
                 priority: key.priority,

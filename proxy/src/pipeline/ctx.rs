@@ -21,6 +21,7 @@ use crate::ids::{CallerName, RequestId};
 use crate::openai::Usage;
 use crate::plugin::record::{Decision, Trail};
 use crate::plugin::{Shaped, Shaper};
+use crate::request::auth::Caller;
 use crate::request::cors::AllowedOrigin;
 use crate::request::headers::{Forwarded, forwarded};
 use crate::response::downstream::{Head, X_REQUEST_ID};
@@ -156,6 +157,8 @@ pub struct Ctx {
     pub dialect: Dialect,
     /// Whose it is.
     pub caller: CallerName,
+    /// Whose limits it counts against, where it has a key.
+    pub payer: Option<Arc<Caller>>,
     /// The page that sent it.
     pub origin: Option<AllowedOrigin>,
     /// The model asked for.
@@ -218,6 +221,7 @@ impl Ctx {
             endpoint: "other",
             dialect: Dialect::OpenAi,
             caller: CallerName::anonymous(),
+            payer: None,
             origin: None,
             asked: String::new(),
             reason: HeaderValue::from_static(""),
@@ -252,6 +256,9 @@ impl Ctx {
             for (name, value) in origin.headers() {
                 head.set(name, value);
             }
+        }
+        for (name, value) in self.payer.iter().flat_map(|payer| payer.limit_headers()) {
+            head.set(name, value);
         }
     }
 
@@ -327,11 +334,19 @@ impl Ctx {
         self.answered_by.as_ref().map(|(_, model)| &**model).or_else(kept)
     }
 
+    /// Takes what it used out of its caller's limits.
+    pub fn pay(&self) {
+        if let (Some(payer), Some(usage)) = (&self.payer, self.usage) {
+            payer.spend_tokens(usage.total());
+        }
+    }
+
     /// Hands the finished request to telemetry.
     pub fn record(&self, write: impl FnOnce(&Record<'_>)) {
         write(&Record {
             id: &self.id,
             caller: &self.caller,
+            keyed: self.payer.is_some(),
             method: self.method.as_str(),
             endpoint: self.endpoint,
             asked: &self.asked,

@@ -1,7 +1,6 @@
 //! Endpoints the gateway answers itself: from what its upstreams say they have, or by counting.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,14 +14,12 @@ use super::state::Snapshot;
 use super::{Pipeline, Stop};
 use crate::error::{Error, Kind};
 use crate::native::count;
-use crate::ollama::{MergedModels, ModelName, Models};
 use crate::openai::{Model, ModelList};
 use crate::request::Request;
 use crate::request::auth::Caller;
 use crate::request::endpoint::{Endpoint, model_id};
 use crate::response::downstream::{self, Head};
 use crate::router::{Plan, Target};
-use crate::upstream::ask::Unanswered;
 use crate::upstream::catalogue::{self, Listing};
 
 /// A model list younger than this is shown as it is: chat UIs ask often.
@@ -68,8 +65,8 @@ impl Pipeline {
                 caller.check_model(&wanted)?;
                 json(&self.model(snapshot, caller, &wanted).await?)
             }
-            Endpoint::ApiTags => self.merged(snapshot, caller, "/api/tags").await,
-            Endpoint::ApiPs => self.merged(snapshot, caller, "/api/ps").await,
+            Endpoint::ApiTags => self.on_disk(snapshot, caller).await,
+            Endpoint::ApiPs => self.in_memory(snapshot, caller).await,
             Endpoint::ApiVersion => self.version(snapshot).await,
             _ => Ok(plain("Sluicegate is running\n")),
         }
@@ -116,45 +113,6 @@ impl Pipeline {
         }
     }
 
-    /// `/api/tags` and `/api/ps` of every Ollama, entries as they are; of entries with the same
-    /// name the first counts.
-    async fn merged(
-        &self,
-        snapshot: &Snapshot,
-        caller: &Caller,
-        path: &'static str,
-    ) -> Result<(Head, Bytes), Error> {
-        let mut asked = Vec::new();
-        for backend in snapshot.backends.iter().filter(|one| one.is_ollama()) {
-            let (backend, pool) = (Arc::clone(backend), Arc::clone(&self.pool));
-            asked.push(tokio::spawn(
-                async move { catalogue::get(&backend.origin, &pool, path).await },
-            ));
-        }
-        let mut answers = Vec::new();
-        let mut problem = None;
-        for one in asked {
-            match one.await.unwrap_or_else(|cause| Err(Unanswered::Unusable(cause.to_string()))) {
-                Ok(bytes) => answers.push(bytes),
-                Err(why) => problem = Some(why),
-            }
-        }
-        if let (true, Some(why)) = (answers.is_empty(), problem) {
-            return Err(Error::new(Kind::BadGateway, format!("no Ollama answered: {why}")));
-        }
-        let mut seen = HashSet::new();
-        let models = answers
-            .iter()
-            .filter_map(|bytes| serde_json::from_slice::<Models<'_>>(bytes).ok()?.models)
-            .flatten()
-            .filter(|raw| {
-                let name = serde_json::from_str::<ModelName>(raw.get()).map(|entry| entry.name);
-                name.is_ok_and(|name| caller.may_use(&name) && seen.insert(name))
-            })
-            .collect();
-        json(&MergedModels { models })
-    }
-
     /// The tokens of `request`, where no upstream of `plan` can count them. Those that are no Ollama
     /// are taken to know better.
     pub(super) fn count_tokens(
@@ -198,7 +156,7 @@ fn json_head() -> Head {
     head
 }
 
-fn json<T: Serialize>(value: &T) -> Result<(Head, Bytes), Error> {
+pub(super) fn json<T: Serialize>(value: &T) -> Result<(Head, Bytes), Error> {
     let body = serde_json::to_vec(value)
         .map_err(|_| Error::new(Kind::Internal, "the answer could not be written"))?;
     Ok((json_head(), Bytes::from(body)))

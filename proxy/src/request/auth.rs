@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
+use super::endpoint::Endpoint;
+use super::rate::{Bucket, Unit};
 use crate::config::KeyConfig;
 use crate::config::glob;
 use crate::config::raw::Priority;
@@ -26,8 +28,15 @@ pub struct Caller {
     /// The owner of the key.
     pub name: CallerName,
     key: Option<KeyConfig>,
-    rate: Mutex<Rate>,
+    spent: Mutex<Spent>,
     in_flight: AtomicU32,
+}
+
+/// What a caller took of its limits.
+#[derive(Debug, Default)]
+struct Spent {
+    requests: Bucket,
+    tokens: Bucket,
 }
 
 /// All callers known.
@@ -96,7 +105,7 @@ impl Caller {
         let name = key
             .as_ref()
             .map_or_else(CallerName::anonymous, |key| CallerName(Arc::from(key.name.as_str())));
-        Self { name, key, rate: Mutex::default(), in_flight: AtomicU32::new(0) }
+        Self { name, key, spent: Mutex::default(), in_flight: AtomicU32::new(0) }
     }
 
     /// The tenant it belongs to.
@@ -135,19 +144,63 @@ impl Caller {
         Err(Error::new(Kind::Forbidden, message).param("model"))
     }
 
-    /// Takes one request out of the caller's rate and one of its places.
-    pub fn enter(self: &Arc<Self>) -> Result<Option<CallerPlace>, Error> {
+    /// Whether it has a key, so that its name is one of the configuration's.
+    #[must_use]
+    pub fn is_keyed(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Takes one request out of the caller's limits and one of its places. What the gateway answers
+    /// itself takes a place only: chat windows ask over and over what there is.
+    ///
+    /// # Errors
+    /// When one of its limits is used up.
+    pub fn enter(self: &Arc<Self>, endpoint: Endpoint) -> Result<Option<CallerPlace>, Error> {
         let Some(key) = &self.key else { return Ok(None) };
         let place = self.take_place(key.max_concurrent)?;
-        if let Some(per_minute) = key.requests_per_minute {
-            let taken = self.rate.lock().take(per_minute, Instant::now());
-            taken.map_err(|wait| {
-                let message =
-                    format!("over this API key's limit of {per_minute} requests a minute");
-                Error::new(Kind::RateLimited, message).retry_after(wait)
-            })?;
+        if endpoint.is_local() {
+            return Ok(place);
+        }
+        let now = Instant::now();
+        let mut spent = self.spent.lock();
+        let requests = key
+            .requests_per_minute
+            .map(|limit| (limit, Unit::Requests, spent.requests.wait(limit, now)));
+        let tokens = key
+            .tokens_per_minute
+            .filter(|_| endpoint.runs_model())
+            .map(|limit| (limit, Unit::Tokens, spent.tokens.wait(limit, now)));
+        // Whoever waits as long as told is not to be refused for the other limit then.
+        let longest = requests.into_iter().chain(tokens).max_by_key(|(_, _, wait)| *wait);
+        if let Some((limit, unit, wait)) = longest.filter(|(_, _, wait)| !wait.is_zero()) {
+            let message =
+                format!("over this API key's limit of {limit} {} a minute", unit.as_str());
+            return Err(Error::new(Kind::RateLimited, message).retry_after(wait));
+        }
+        if let Some(limit) = key.requests_per_minute {
+            spent.requests.take(limit, 1, now);
         }
         Ok(place)
+    }
+
+    /// Takes the tokens of an answer out of the caller's limit. They are known only afterwards, so
+    /// more may be taken than there are.
+    pub fn spend_tokens(&self, tokens: u64) {
+        if let Some(limit) = self.key.as_ref().and_then(|key| key.tokens_per_minute) {
+            self.spent.lock().tokens.take(limit, tokens, Instant::now());
+        }
+    }
+
+    /// The headers that tell how its limits stand.
+    #[must_use]
+    pub fn limit_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(key) = &self.key else { return Vec::new() };
+        let (spent, now) = (self.spent.lock(), Instant::now());
+        let of = |unit, bucket: &Bucket, limit: Option<u32>| {
+            limit.map(|limit| bucket.headers(unit, limit, now)).into_iter().flatten()
+        };
+        let requests = of(Unit::Requests, &spent.requests, key.requests_per_minute);
+        requests.chain(of(Unit::Tokens, &spent.tokens, key.tokens_per_minute)).collect()
     }
 
     fn take_place(self: &Arc<Self>, most: Option<u32>) -> Result<Option<CallerPlace>, Error> {
@@ -168,32 +221,6 @@ impl Drop for CallerPlace {
     }
 }
 
-/// The generic cell rate algorithm with a burst of one minute's worth: a caller may use its whole
-/// minute at once, and then gets it back evenly.
-#[derive(Debug, Default)]
-struct Rate {
-    /// When the bucket would be full again.
-    full_at: Option<Instant>,
-}
-
-impl Rate {
-    fn take(&mut self, per_minute: u32, now: Instant) -> Result<(), Duration> {
-        const MINUTE: Duration = Duration::from_secs(60);
-        if per_minute == 0 {
-            return Err(MINUTE);
-        }
-        let cost = MINUTE / per_minute;
-        let full_at = self.full_at.map_or(now, |at| at.max(now)) + cost;
-        let ahead = full_at.duration_since(now);
-        // Integer division makes the costs of a whole minute add up to a little less.
-        if ahead > MINUTE {
-            return Err(ahead - MINUTE);
-        }
-        self.full_at = Some(full_at);
-        Ok(())
-    }
-}
-
 /// Makes a key that no one can guess: 32 bytes of the system's randomness.
 pub fn new_key() -> Result<String, getrandom::Error> {
     let mut random = [0; 32];
@@ -211,7 +238,6 @@ pub fn hash_key(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn key(name: &str, secret: &str) -> KeyConfig {
         KeyConfig {
@@ -220,6 +246,7 @@ mod tests {
             models: Some(vec!["llama*".into(), "exact:1".into()]),
             tenant: None,
             requests_per_minute: Some(60),
+            tokens_per_minute: Some(600),
             max_concurrent: Some(1),
             weight: 1,
             priority: Priority::Interactive,
@@ -255,31 +282,44 @@ mod tests {
     #[test]
     fn places_are_given_back() {
         let caller = Arc::new(Caller::new(Some(key("alice", "a"))));
-        let place = caller.enter().expect("free");
-        assert_eq!(caller.enter().expect_err("taken").kind, Kind::RateLimited);
+        let place = caller.enter(Endpoint::ChatCompletions).expect("free");
+        assert_eq!(
+            caller.enter(Endpoint::ChatCompletions).expect_err("taken").kind,
+            Kind::RateLimited
+        );
         drop(place);
-        assert!(caller.enter().is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_rate_allows_a_minutes_worth_and_refills_evenly() {
-        let mut rate = Rate::default();
-        for _ in 0..60 {
-            rate.take(60, Instant::now()).expect("within the minute");
-        }
-        let wait = rate.take(60, Instant::now()).expect_err("used up");
-        assert_eq!(wait, Duration::from_secs(1));
-        tokio::time::advance(wait).await;
-        assert!(rate.take(60, Instant::now()).is_ok());
-        assert!(rate.take(60, Instant::now()).is_err());
+        assert!(caller.enter(Endpoint::ChatCompletions).is_ok());
     }
 
     #[test]
     fn an_unchanged_key_keeps_its_counts_over_a_reload() {
         let before = Callers::new(&[key("alice", "a")], None);
-        let _place = before.keyed[0].enter().expect("free");
+        let _place = before.keyed[0].enter(Endpoint::ChatCompletions).expect("free");
         let after = Callers::new(&[key("alice", "a")], Some(&before));
-        assert!(after.keyed[0].enter().is_err());
+        assert!(after.keyed[0].enter(Endpoint::ChatCompletions).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_are_paid_afterwards_and_whoever_waits_as_told_is_let_in() {
+        let caller = Arc::new(Caller::new(Some(key("alice", "a"))));
+        caller.spend_tokens(1_200);
+        let refused = caller.enter(Endpoint::ApiChat).expect_err("used up");
+        assert_eq!(refused.kind, Kind::RateLimited);
+        assert_eq!(refused.message, "over this API key's limit of 600 tokens a minute");
+        assert!(caller.enter(Endpoint::ApiShow).is_ok(), "it takes no tokens");
+        tokio::time::advance(refused.retry_after.expect("a wait")).await;
+        assert!(caller.enter(Endpoint::ApiChat).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_limits_the_one_that_lasts_longer_is_told() {
+        let caller = Arc::new(Caller::new(Some(key("alice", "a"))));
+        while caller.enter(Endpoint::ChatCompletions).is_ok() {}
+        caller.spend_tokens(700);
+        let refused = caller.enter(Endpoint::ChatCompletions).expect_err("used up");
+        assert_eq!(refused.message, "over this API key's limit of 600 tokens a minute");
+        tokio::time::advance(refused.retry_after.expect("a wait")).await;
+        assert!(caller.enter(Endpoint::ChatCompletions).is_ok());
     }
 
     #[test]

@@ -28,7 +28,10 @@ const DEFAULT_ORIGINS: [&str; 13] = [
 /// Response headers a page may read.
 const EXPOSED: &str = "x-request-id, retry-after, server-timing, x-sluicegate-upstream, \
                        x-sluicegate-model, x-sluicegate-reason, age, x-cache, \
-                       x-cache-reason, x-cache-entry, x-cache-similarity";
+                       x-cache-reason, x-cache-entry, x-cache-similarity, \
+                       x-ratelimit-limit-requests, x-ratelimit-remaining-requests, \
+                       x-ratelimit-reset-requests, x-ratelimit-limit-tokens, \
+                       x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
 /// How long a browser may remember a preflight, in seconds.
 const MAX_AGE: &str = "86400";
 

@@ -7,6 +7,10 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Answered requests by endpoint, upstream, model and status.
 pub const REQUESTS: &str = "sluicegate_requests_total";
+/// Requests of callers with a key, by caller and status.
+pub const CALLER_REQUESTS: &str = "sluicegate_caller_requests_total";
+/// Tokens that upstreams reported for them, by caller and type.
+pub const CALLER_TOKENS: &str = "sluicegate_caller_tokens_total";
 /// From the request's header to the answer's last byte.
 pub const DURATION: &str = "gen_ai_server_request_duration_seconds";
 /// From the request's header to the first generated content.
@@ -147,6 +151,8 @@ pub const SIMILARITIES: [f64; 10] = [0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97,
 /// Registers every help text.
 pub fn describe() {
     describe_counter!(REQUESTS, "Answered requests.");
+    describe_counter!(CALLER_REQUESTS, "Requests of callers with a key.");
+    describe_counter!(CALLER_TOKENS, "Tokens of callers with a key.");
     describe_histogram!(DURATION, Unit::Seconds, "From request header to last byte.");
     describe_histogram!(FIRST_TOKEN, Unit::Seconds, "From request header to first content.");
     describe_histogram!(PER_TOKEN, Unit::Seconds, "Mean time per generated token after the first.");

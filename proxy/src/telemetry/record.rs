@@ -35,6 +35,8 @@ pub struct Record<'a> {
     pub id: &'a RequestId,
     /// Whose it was.
     pub caller: &'a CallerName,
+    /// Whether a key of the configuration names it.
+    pub keyed: bool,
     /// The method as text.
     pub method: &'a str,
     /// The endpoint's path, or `other`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use metrics::{Counter, Histogram, Label, counter, histogram};
 use parking_lot::Mutex;
 
+use super::callers::Callers;
 use super::names;
 use super::record::{Outcome, Record};
 
@@ -21,6 +22,7 @@ pub struct Registry {
     series: Mutex<Vec<Arc<Series>>>,
     /// By outcome and reason, all of which are the program's own words.
     lookups: Mutex<Vec<((&'static str, &'static str), Counter)>>,
+    callers: Callers,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,7 @@ impl Registry {
     pub fn record(&self, record: &Record<'_>) {
         let series = self.series(record);
         series.count(record.status);
+        self.callers.record(record);
         if record.outcome == Outcome::ClientGone {
             counter!(names::CANCELLED, "phase" => record.phase).increment(1);
         }
