@@ -5,12 +5,14 @@ mod cache;
 pub mod models;
 pub mod state;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
+use http::uri::Authority;
 use http::{Method, StatusCode};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
@@ -92,6 +94,9 @@ impl Admin {
         if !matches!(path, "/healthz" | "/readyz") {
             self.authorize(session)?;
         }
+        if path.starts_with("/api/") && self.source.token().is_none() {
+            refuse_pages(session)?;
+        }
         if let Some(action) = path.strip_prefix(models::PATH).and_then(Action::named) {
             models::act(self.source.as_ref(), session, action).await?;
             return json(StatusCode::OK, &serde_json::json!({ "done": true }));
@@ -168,7 +173,9 @@ impl Admin {
     fn authorize(&self, session: &ServerSession) -> Result<(), Error> {
         let Some(token) = self.source.token() else { return Ok(()) };
         let given = session.get_header_bytes(AUTHORIZATION);
-        let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+        // The scheme's case does not matter (RFC 9110, 11.1).
+        let (scheme, given) = given.split_at_checked(7).unwrap_or_default();
+        let given = if scheme.eq_ignore_ascii_case(b"bearer ") { given } else { b"" };
         // Hashes have one length, so the comparison tells nothing of the token's.
         let same = blake3::hash(given)
             .as_bytes()
@@ -178,6 +185,31 @@ impl Admin {
         }
         Err(Error::new(Kind::Unauthorized, "the admin token is needed: `Authorization: Bearer …`"))
     }
+}
+
+/// Without a token, whoever is on this machine may do all of it, but for web pages in their browsers: not
+/// from another origin, and not under a name that somebody made point here (DNS rebinding).
+fn refuse_pages(session: &ServerSession) -> Result<(), Error> {
+    let header = session.req_header();
+    let here = session.server_addr().and_then(|address| address.as_inet());
+    let loopback = here.is_some_and(|address| address.ip().to_canonical().is_loopback());
+    let named = header.uri.authority().map(|authority| authority.as_str());
+    let host = header.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let local = |host: &str| {
+        let parsed = host.parse::<Authority>();
+        let name = parsed.map_or_else(|_| "?.".to_owned(), |one| one.host().to_ascii_lowercase());
+        let address = name.trim_start_matches('[').trim_end_matches(']');
+        // No such name can be bought; the list is Ollama's.
+        let private = [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end));
+        private || !name.contains('.') || address.parse::<IpAddr>().is_ok()
+    };
+    let foreign = loopback && !named.or(host).is_none_or(local);
+    if foreign || header.headers.contains_key(ORIGIN) {
+        let message = "web pages may not use the admin listener; reach it as localhost or by its \
+                       address, or give it an `admin_token`";
+        return Err(Error::new(Kind::Forbidden, message));
+    }
+    Ok(())
 }
 
 fn page(status: StatusCode, kind: &'static str, text: String) -> (Head, Bytes) {

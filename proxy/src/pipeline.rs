@@ -245,6 +245,7 @@ impl Pipeline {
         ctx.asked.clone_from(&request.scan.model);
         ctx.unheeded = request.unheeded();
         caller.check_model(&request.scan.model)?;
+        caller.check_others(request.scan.names_others)?;
         let mut plan = self.plan(session, snapshot, &request, ctx).await?;
         if endpoint == Endpoint::CountTokens
             && let Some((mut head, body)) = Self::count_tokens(snapshot, &request, &mut plan, ctx)?

@@ -1,8 +1,12 @@
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sluicegate_simulator::{Fault, Model, Settings};
 use sluicegate_test_support::{Connection, Gateway, eventually, get, post};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::{BIN, CHAT, MODEL, chat, dead_address, pair, simulator, upstream};
 
@@ -234,6 +238,55 @@ async fn a_failing_upstream_is_left_alone_probed_and_taken_back() {
     .await;
     assert_eq!(gateway.metric("sluicegate_breaker_state{upstream=\"host\"}").await, 0.0);
     assert_eq!(get(gateway.admin, "/readyz").await.status, 200);
+}
+
+/// An upstream that answers every request with these bytes and closes.
+async fn bytes(answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = vec![0; 64 * 1024];
+            // Whatever it is.
+            let _ = client.read(&mut request).await;
+            let _ = client.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn what_is_no_whole_answer_is_none_and_the_next_target_serves() {
+    let second = simulator(Settings::default()).await;
+    for (answer, why) in [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"choices\":[{\"mess",
+            "broken",
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "empty_stream"),
+        ("HTTP/1.1 204 No Content\r\n\r\n", "empty_stream"),
+        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "status 101"),
+        ("HTTP/1.1 304 Not Modified\r\n\r\n", "status 304"),
+        ("HTTP/1.1 999 What\r\nContent-Length: 2\r\n\r\n{}", "status 999"),
+        ("HTTP/1.1 what\r\n\r\n", "garbled"),
+    ] {
+        let first =
+            format!("  first: {{ url: \"http://{}\", kind: openai }}\n", bytes(answer).await);
+        let gateway = Gateway::start(BIN, &ordered(&first, &upstream("second", &second, ""), ""));
+        let served = post(gateway.data, CHAT, chat("")).await;
+        assert_eq!(
+            (served.status, served.header("x-sluicegate-upstream")),
+            (200, Some("second")),
+            "{answer}"
+        );
+        let reason = format!("route; fallback: first failed ({why})");
+        assert_eq!(served.header("x-sluicegate-reason"), Some(&*reason), "{answer}");
+    }
+    let whole = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"choices\":[]}";
+    let first = format!("  first: {{ url: \"http://{}\", kind: openai }}\n", bytes(whole).await);
+    let gateway = Gateway::start(BIN, &ordered(&first, &upstream("second", &second, ""), ""));
+    let served = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!((served.status, served.text().as_str()), (200, "{\"choices\":[]}"));
 }
 
 #[tokio::test]

@@ -229,3 +229,18 @@ async fn a_priority_that_is_none_is_a_400_and_spends_nothing() {
     assert_eq!(simulator.recorder().started(), 2);
     assert_eq!(with_key(&gateway, &header).await.status, 200, "the third of the minute");
 }
+
+#[tokio::test]
+async fn a_key_with_a_list_of_models_cannot_name_others_beside() {
+    let (gateway, _simulator, key) = limited(&format!("models: [\"{MODEL}\"]")).await;
+    for (more, status) in [
+        ("", 200),
+        (r#""models":null"#, 200),
+        (r#""models":["secret/expensive"]"#, 403),
+        (r#""Models":["x"],"models":null"#, 403),
+    ] {
+        assert_eq!(send(&gateway, CHAT, &key, &chat(more)).await.status, status, "{more}");
+    }
+    let (free, _simulator, key) = limited("requests_per_minute: 9").await;
+    assert_eq!(send(&free, CHAT, &key, &chat(r#""models":["x"]"#)).await.status, 200);
+}

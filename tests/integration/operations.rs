@@ -82,6 +82,29 @@ async fn the_admin_listener_shows_health_and_upstreams_and_asks_for_its_token() 
 }
 
 #[tokio::test]
+async fn no_web_page_reaches_an_admin_listener_without_a_token() {
+    let (gateway, _simulator) = pair(Settings::default(), "").await;
+    let asked = async |line: &str, headers: &str| {
+        request(gateway.admin, &format!("{line} HTTP/1.1\r\n{headers}"), b"").await.status
+    };
+    let entries = "GET /api/cache/entries";
+    for host in ["localhost:1", "127.0.0.1", "[::1]:9", "gpu-box", "gpu.local", "x.localhost"] {
+        assert_eq!(asked(entries, &format!("Host: {host}")).await, 200, "{host}");
+    }
+    for host in ["evil.example:9464", "127.0.0.1.evil.example", "localhost.evil.example"] {
+        assert_eq!(asked(entries, &format!("Host: {host}")).await, 403, "{host}");
+    }
+    let drop = "DELETE /api/cache/entries?all=true";
+    assert_eq!(asked(drop, "Host: localhost\r\nOrigin: http://evil.example").await, 403);
+    assert_eq!(asked(drop, "Host: localhost").await, 200);
+    assert_eq!(asked("GET /metrics", "Host: gateway.example").await, 200, "for a proxy before it");
+    let config = "admin_token: env:ADMIN_TOKEN\nupstreams: {}\n";
+    let keyed = Gateway::start_with(BIN, config, &[("ADMIN_TOKEN", "letmein")]);
+    let head = format!("{entries} HTTP/1.1\r\nHost: gpu.example\r\nAuthorization: bearer letmein");
+    assert_eq!(request(keyed.admin, &head, b"").await.status, 200);
+}
+
+#[tokio::test]
 async fn each_request_has_one_line_an_id_and_its_timing() {
     let (gateway, _simulator) = pair(Settings::default(), "access_log: { format: json }").await;
     let body = chat(r#""stream":true"#);

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use memchr::memmem;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::backend::Backend;
@@ -163,7 +166,9 @@ impl Rejection {
                     | Failure::FirstByteTimeout
                     | Failure::Stalled
                     | Failure::TotalTimeout => Kind::GatewayTimeout,
-                    Failure::Connect(_) | Failure::Broken(_) => Kind::BadGateway,
+                    Failure::Connect(_) | Failure::Broken(_) | Failure::Garbled(_) => {
+                        Kind::BadGateway
+                    }
                 };
                 let message = format!("the upstream `{upstream}` failed: {failure}");
                 let error = Error::new(kind, message);
@@ -264,8 +269,9 @@ async fn classify(
     if code == 401 || code == 407 || (code == 403 && is_empty(&reply)) {
         return Err(Rejection::Credentials(status));
     }
-    // A client must not be sent elsewhere, past its key and its limits.
-    if code == 429 || status.is_server_error() || status.is_redirection() {
+    // A client must not be sent elsewhere, past its key and its limits. What is neither an answer nor a
+    // client's error, such as a switch of protocols that nobody asked for, is a fault as well.
+    if code == 429 || !(status.is_success() || status.is_client_error()) {
         let (body, _) = reply.collect(HOLD_ERROR, idle, total).await.map_err(Rejection::Failed)?;
         let retry_after = reply.headers.get(RETRY_AFTER).cloned();
         return Err(Rejection::Status { status, retry_after, message: error_text(&body, status) });
@@ -284,6 +290,9 @@ async fn classify(
     if more {
         return Ok(Begun { reply, body: Begin::Partial(body) });
     }
+    if status.is_success() && request.runs_model() {
+        check_whole(&reply, &body)?;
+    }
     let translated = native.is_some();
     let body = if status.is_client_error() {
         enveloped(&mut reply, body, request, translated)
@@ -291,6 +300,19 @@ async fn classify(
         body
     };
     Ok(Begun { reply, body: Begin::Whole(body) })
+}
+
+/// A whole answer that is none: empty, or cut where nothing but the connection's end tells its end.
+fn check_whole(reply: &Reply, body: &[u8]) -> Result<(), Rejection> {
+    if body.is_empty() {
+        return Err(Rejection::EmptyStream("its answer is empty".into()));
+    }
+    let framed =
+        [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|one| reply.headers.contains_key(one));
+    if !framed && serde_json::from_slice::<IgnoredAny>(body).is_err() {
+        return Err(Rejection::Failed(Failure::Broken("its answer ended before its end".into())));
+    }
+    Ok(())
 }
 
 fn is_empty(reply: &Reply) -> bool {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::cache::Origin;
 use super::ctx::Ctx;
-use super::source::{Source, Step};
+use super::source::{Next, Source, Step};
 use super::state::Snapshot;
 use super::ticket::Ticket;
 use super::{Pipeline, Stop};
@@ -23,6 +23,8 @@ use crate::cache::flight::{End, Follower, News};
 use crate::error::Kind;
 use crate::response::downstream::{self, Head};
 
+/// Bytes of a stream taken before others have their turn.
+const TURN: usize = 64 * 1024;
 /// Keeps a connection alive without meaning anything (WHATWG HTML, 9.2.7).
 const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
@@ -53,6 +55,7 @@ impl Pipeline {
         }
         let mut step = source.first().await;
         let mut between_events = true;
+        let mut unyielded = 0;
         let follower = loop {
             let bytes = match step {
                 Step::Send(bytes) => {
@@ -89,7 +92,15 @@ impl Pipeline {
                 () = downstream::client_left(session) => return leave(source, ticket),
                 () = followed(&mut ticket) => break hand_over(source, ticket),
             };
+            if let Next::Part(Some(Ok(part))) = &next {
+                unyielded += part.len();
+            }
             step = source.take(next).await;
+            // A flood of tiny events must not keep the worker from its other requests.
+            if unyielded >= TURN {
+                unyielded = 0;
+                tokio::task::yield_now().await;
+            }
         };
         let Some(follower) = follower else { return Ok(()) };
         let following = Following { follower, between_events };

@@ -144,6 +144,17 @@ impl Caller {
         Err(Error::new(Kind::Forbidden, message).param("model"))
     }
 
+    /// Refuses a request that names further models where the caller has a list: an upstream may choose any
+    /// of them.
+    pub fn check_others(&self, named: bool) -> Result<(), Error> {
+        let limited = self.key.as_ref().is_some_and(|key| key.models.is_some());
+        if !(named && limited) {
+            return Ok(());
+        }
+        let message = "this API key has a list of models, and may not leave the choice to `models`";
+        Err(Error::new(Kind::Forbidden, message).param("models"))
+    }
+
     /// Whether it has a key, so that its name is one of the configuration's.
     #[must_use]
     pub fn is_keyed(&self) -> bool {

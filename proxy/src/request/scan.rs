@@ -43,6 +43,8 @@ pub struct Scan {
     pub seeded: bool,
     /// `enable_cache`, the gateway's own field, and where it stands.
     pub enable_cache: Option<(bool, Field)>,
+    /// Whether there is a `models`: other models to be tried, for upstreams such as OpenRouter.
+    pub names_others: bool,
     /// What is asked for that Ollama's `/v1` takes and does not heed, as a list of names.
     pub unheeded: Option<&'static str>,
 }
@@ -92,6 +94,7 @@ struct Found<'a> {
     seed: Option<&'a RawValue>,
     tool_choice: Option<&'a RawValue>,
     n: Option<&'a RawValue>,
+    others: Option<&'a RawValue>,
     enable_cache: Option<&'a RawValue>,
 }
 
@@ -107,6 +110,7 @@ impl<'a> Found<'a> {
         let forced = self.tool_choice.filter(given).is_some_and(|raw| raw.get() != "\"auto\"");
         let several = self.n.filter(given).is_some_and(|raw| raw.get() != "1");
         Ok(Scan {
+            names_others: self.others.is_some_and(|raw| given(&raw)),
             unheeded: match (forced, several) {
                 (true, true) => Some("tool_choice, n"),
                 (true, false) => Some("tool_choice"),
@@ -193,6 +197,11 @@ impl<'a> Visitor<'a> for Fields<'_, 'a> {
                 Name::Seed => found.seed = Some(map.next_value()?),
                 Name::ToolChoice => found.tool_choice = Some(map.next_value()?),
                 Name::N => found.n = Some(map.next_value()?),
+                // Of several, any may be the one that counts.
+                Name::Models => {
+                    let value: &RawValue = map.next_value()?;
+                    found.others = found.others.filter(|raw| raw.get() != "null").or(Some(value));
+                }
                 Name::EnableCache => found.enable_cache = Some(map.next_value()?),
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
@@ -214,6 +223,7 @@ enum Name {
     Seed,
     ToolChoice,
     N,
+    Models,
     EnableCache,
     Other,
 }
@@ -227,6 +237,7 @@ impl Name {
             4 if is("seed") => Name::Seed,
             5 if is("model") => Name::Model,
             6 if is("stream") => Name::Stream,
+            6 if is("models") => Name::Models,
             10 if is("max_tokens") => Name::MaxTokens,
             11 if is("temperature") => Name::Temperature,
             11 if is("tool_choice") => Name::ToolChoice,

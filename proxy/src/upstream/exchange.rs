@@ -19,7 +19,7 @@ use super::pool::Pool;
 
 /// A reused connection that breaks this soon after a request was the upstream's idle timeout, not
 /// an upstream that worked on the request and failed.
-const STALE_WINDOW: Duration = Duration::from_secs(1);
+const STALE_WINDOW: Duration = Duration::from_millis(250);
 
 /// Room for what follows the first parts of a burst, in bytes.
 const JOIN_ROOM: usize = 2048;
@@ -36,6 +36,9 @@ pub enum Failure {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// What came is no answer of HTTP.
+    #[error("the answer cannot be read: {0}")]
+    Garbled(String),
     /// Nothing came for too long before the answer began.
     #[error("no answer began in time")]
     FirstByteTimeout,
@@ -55,6 +58,7 @@ impl Failure {
             Failure::Connect(_) => "connect",
             Failure::ConnectTimeout => "connect_timeout",
             Failure::Broken(_) => "broken",
+            Failure::Garbled(_) => "garbled",
             Failure::FirstByteTimeout => "first_byte_timeout",
             Failure::Stalled => "stalled",
             Failure::TotalTimeout => "total_timeout",
@@ -140,7 +144,10 @@ async fn attempt(
     let head = timeout_at(deadline, connection.send(request))
         .await
         .map_err(|_| Failure::FirstByteTimeout)?
-        .map_err(|cause| Failure::Broken(describe(&cause)))?;
+        .map_err(|cause| match cause.is_parse() {
+            true => Failure::Garbled(describe(&cause)),
+            false => Failure::Broken(describe(&cause)),
+        })?;
     let (parts, body) = head.into_parts();
     Ok(Reply {
         status: parts.status,
