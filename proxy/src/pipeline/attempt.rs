@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use memchr::memmem;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::backend::Backend;
@@ -17,7 +18,7 @@ use crate::error::{Dialect, Error, Kind, openai_type, render};
 use crate::native::{self, About};
 use crate::openai::{MaybeError, error_text};
 use crate::request::Request;
-use crate::response::sse::{Splitter, Unit};
+use crate::response::sse::{Framing, Splitter, Unit};
 use crate::response::watch::{Grammar, Verdict, Watch};
 use crate::upstream::exchange::{self, Call};
 use crate::upstream::{Failure, Pool, Reply};
@@ -430,12 +431,18 @@ impl Stream {
         }
     }
 
-    /// No more comes: what a translator still holds is taken in.
+    /// No more comes: what a translator still holds is taken in, and so is a last line that lacks only
+    /// its end, which it is given. Of a fragment nothing can be known.
     pub fn finish(&mut self) {
-        let Some(mut translator) = self.translator.take() else { return };
-        let mut events = Vec::new();
-        translator.end(&mut events);
-        self.take_in(events.into());
+        if let Some(mut translator) = self.translator.take() {
+            let mut events = Vec::new();
+            translator.end(&mut events);
+            self.take_in(events.into());
+        }
+        let is_whole = |line| serde_json::from_slice::<IgnoredAny>(line).is_ok();
+        if self.splitter.framing() == Framing::Lines && is_whole(self.splitter.unread()) {
+            self.inspect(Bytes::from_static(b"\n"));
+        }
     }
 
     /// Looks at every unit of `part`.
