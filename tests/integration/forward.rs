@@ -1,6 +1,6 @@
 use serde_json::json;
 use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Connection, Gateway, post, request};
+use sluicegate_test_support::{Canned, Connection, Gateway, post, request};
 
 use super::{BIN, CHAT, MODEL, chat, pair, simulator, upstream};
 
@@ -83,6 +83,29 @@ async fn private_and_hop_by_hop_headers_stay_here() {
         assert!(!got.headers.contains_key(name), "{name} went upstream");
     }
     assert_eq!(got.headers["host"], simulator.address().to_string());
+}
+
+/// A gateway before an `openai` upstream that answers with `headers` and a small completion.
+async fn canned(headers: &str) -> (Gateway, Canned) {
+    let body = r#"{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}"#;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{headers}");
+    let cloud = Canned::start(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
+    let config = format!(
+        "upstreams: {{ cloud: {{ url: \"{}\", kind: openai }} }}\n\
+         routes: [{{ model: \"*\", targets: [{{ upstream: cloud }}] }}]\n",
+        cloud.url()
+    );
+    (Gateway::start(BIN, &config), cloud)
+}
+
+#[tokio::test]
+async fn headers_that_an_upstream_declares_its_own_connections_stay_here() {
+    let own = "Connection: close, X-Hop\r\nX-Hop: 1\r\nX-Hop: 2\r\nConnection: x-other\r\nX-Other: 1\r\nX-End: 1\r\n";
+    let (gateway, _cloud) = canned(own).await;
+    let answer = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!((answer.header("x-hop"), answer.header("x-other")), (None, None));
+    assert_eq!(answer.header("x-end"), Some("1"));
 }
 
 /// A chat request of exactly `size` bytes.

@@ -65,9 +65,10 @@ pub fn forwarded(client: &HeaderMap, kind: UpstreamKind) -> Forwarded {
     }
 }
 
-/// Names the client declared hop-by-hop itself, in lower case.
-fn connection_listed(client: &HeaderMap) -> Vec<String> {
-    client
+/// Names that a message's `headers` declare hop-by-hop themselves (RFC 9110, 7.6.1), in lower case.
+#[must_use]
+pub fn connection_listed(headers: &HeaderMap) -> Vec<String> {
+    headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value: &HeaderValue| value.to_str().ok())
