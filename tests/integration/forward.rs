@@ -108,6 +108,21 @@ async fn headers_that_an_upstream_declares_its_own_connections_stay_here() {
     assert_eq!(answer.header("x-end"), Some("1"));
 }
 
+#[tokio::test]
+async fn what_asks_for_a_part_or_on_a_condition_stays_here() {
+    let (gateway, cloud) = canned("Connection: close\r\n").await;
+    let body = chat("");
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: g\r\nIf-None-Match: *\r\nIf-Match: \"a\"\r\nIf-Range: \"a\"\r\n\
+         If-Modified-Since: Sat, 29 Oct 1994 19:43:31 GMT\r\nRange: bytes=0-1\r\nX-If: 1\r\nContent-Length: {}",
+        body.len()
+    );
+    assert_eq!(request(gateway.data, &head, body.as_bytes()).await.status, 200);
+    let heads = cloud.heads();
+    assert!(heads[0].contains("\r\nx-if: 1"), "{heads:?}");
+    assert!(!heads[0].contains("\r\nif-") && !heads[0].contains("\r\nrange:"), "{heads:?}");
+}
+
 /// A chat request of exactly `size` bytes.
 fn of_size(size: usize) -> String {
     let frame = chat(r#""pad":"""#);

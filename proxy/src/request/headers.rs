@@ -2,7 +2,9 @@
 //!
 //! Never: `Host` (Ollama answers a foreign one with 403), `Origin` (the same), credentials, cookies,
 //! hop-by-hop headers (RFC 9110, 7.6.1) and whatever describes the body's framing, which is set
-//! anew. `Accept-Encoding` is dropped because the gateway reads the answer.
+//! anew. `Accept-Encoding` is dropped because the gateway reads the answer, conditions (`If-*`) and
+//! `Range` because there is nothing to them in a `POST`: an upstream that heeds one answers with a
+//! 304, 412 or 206, and no answer.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -38,7 +40,9 @@ fn is_private(name: &HeaderName) -> bool {
             | "accept-encoding"
             | "x-request-id"
             | "forwarded"
-    ) || name.as_str().starts_with("sec-")
+            | "range"
+    ) || name.as_str().starts_with("if-")
+        || name.as_str().starts_with("sec-")
         || name.as_str().starts_with("x-forwarded-")
         || name.as_str().starts_with("x-sluicegate-")
 }
