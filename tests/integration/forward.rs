@@ -185,6 +185,25 @@ async fn an_http_1_0_client_gets_no_chunks() {
 }
 
 #[tokio::test]
+async fn nothing_is_said_before_the_answer_to_http_1_0() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (gateway, _simulator) = pair(Settings::default(), "").await;
+    let body = chat("");
+    for (version, first) in [("1.0", "HTTP/1.1 200"), ("1.1", "HTTP/1.1 100")] {
+        let mut wire = tokio::net::TcpStream::connect(gateway.data).await.expect("connects");
+        let head = format!(
+            "POST {CHAT} HTTP/{version}\r\nHost: g\r\nExpect: 100-continue\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        wire.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        wire.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with(first), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_error_of_an_upstream_passes_and_is_not_retried() {
     use sluicegate_simulator::Fault;
     let (gateway, simulator) = pair(Settings::default(), "").await;
