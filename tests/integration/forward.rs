@@ -185,6 +185,23 @@ async fn an_http_1_0_client_gets_no_chunks() {
 }
 
 #[tokio::test]
+async fn a_stream_that_only_the_end_of_its_connection_ends_says_so() {
+    let (gateway, _simulator) = pair(Settings::default(), "").await;
+    let body = chat(r#""stream":true"#);
+    let head =
+        format!("POST {CHAT} HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: {}", body.len());
+    let answer = request(gateway.data, &head, body.as_bytes()).await;
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(answer.text().ends_with("data: [DONE]\n\n"));
+    // One whose length is known keeps it.
+    let body = chat("");
+    let head =
+        format!("POST {CHAT} HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: {}", body.len());
+    let answer = request(gateway.data, &head, body.as_bytes()).await;
+    assert_eq!(answer.header("connection"), Some("keep-alive"));
+}
+
+#[tokio::test]
 async fn nothing_is_said_before_the_answer_to_http_1_0() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (gateway, _simulator) = pair(Settings::default(), "").await;
