@@ -57,6 +57,7 @@ use crate::request::auth::Caller;
 use crate::request::body::{self, ReadError};
 use crate::request::cors;
 use crate::request::endpoint::{Endpoint, dialect_of};
+use crate::request::headers::check_host;
 use crate::response::downstream::{self, ClientGone, Head};
 use crate::router::{self, Plan};
 use crate::telemetry::{Outcome, Registry};
@@ -218,6 +219,9 @@ impl Pipeline {
     ) -> Result<(), Stop> {
         refuse_bare_line_feeds(session)?;
         let header = session.req_header();
+        if session.as_http1().is_some() {
+            check_host(header.version, &header.headers)?;
+        }
         ctx.dialect = dialect_of(header.uri.path());
         ctx.origin = cors::check(&header.headers, &snapshot.config.cors_origins)?;
         if header.method == Method::OPTIONS

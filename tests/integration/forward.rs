@@ -1,6 +1,6 @@
 use serde_json::json;
 use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Connection, Gateway, post, request};
+use sluicegate_test_support::{Canned, Connection, Gateway, post, request};
 
 use super::{BIN, CHAT, MODEL, chat, pair, simulator, upstream};
 
@@ -85,6 +85,44 @@ async fn private_and_hop_by_hop_headers_stay_here() {
     assert_eq!(got.headers["host"], simulator.address().to_string());
 }
 
+/// A gateway before an `openai` upstream that answers with `headers` and a small completion.
+async fn canned(headers: &str) -> (Gateway, Canned) {
+    let body = r#"{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}"#;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{headers}");
+    let cloud = Canned::start(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
+    let config = format!(
+        "upstreams: {{ cloud: {{ url: \"{}\", kind: openai }} }}\n\
+         routes: [{{ model: \"*\", targets: [{{ upstream: cloud }}] }}]\n",
+        cloud.url()
+    );
+    (Gateway::start(BIN, &config), cloud)
+}
+
+#[tokio::test]
+async fn headers_that_an_upstream_declares_its_own_connections_stay_here() {
+    let own = "Connection: close, X-Hop\r\nX-Hop: 1\r\nX-Hop: 2\r\nConnection: x-other\r\nX-Other: 1\r\nX-End: 1\r\n";
+    let (gateway, _cloud) = canned(own).await;
+    let answer = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!((answer.header("x-hop"), answer.header("x-other")), (None, None));
+    assert_eq!(answer.header("x-end"), Some("1"));
+}
+
+#[tokio::test]
+async fn what_asks_for_a_part_or_on_a_condition_stays_here() {
+    let (gateway, cloud) = canned("Connection: close\r\n").await;
+    let body = chat("");
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: g\r\nIf-None-Match: *\r\nIf-Match: \"a\"\r\nIf-Range: \"a\"\r\n\
+         If-Modified-Since: Sat, 29 Oct 1994 19:43:31 GMT\r\nRange: bytes=0-1\r\nX-If: 1\r\nContent-Length: {}",
+        body.len()
+    );
+    assert_eq!(request(gateway.data, &head, body.as_bytes()).await.status, 200);
+    let heads = cloud.heads();
+    assert!(heads[0].contains("\r\nx-if: 1"), "{heads:?}");
+    assert!(!heads[0].contains("\r\nif-") && !heads[0].contains("\r\nrange:"), "{heads:?}");
+}
+
 /// A chat request of exactly `size` bytes.
 fn of_size(size: usize) -> String {
     let frame = chat(r#""pad":"""#);
@@ -144,6 +182,42 @@ async fn an_http_1_0_client_gets_no_chunks() {
     let answer = request(gateway.data, &head, body.as_bytes()).await;
     assert_eq!(answer.header("transfer-encoding"), None);
     assert!(answer.text().starts_with("data: {") && answer.text().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test]
+async fn a_stream_that_only_the_end_of_its_connection_ends_says_so() {
+    let (gateway, _simulator) = pair(Settings::default(), "").await;
+    let body = chat(r#""stream":true"#);
+    let head =
+        format!("POST {CHAT} HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: {}", body.len());
+    let answer = request(gateway.data, &head, body.as_bytes()).await;
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(answer.text().ends_with("data: [DONE]\n\n"));
+    // One whose length is known keeps it.
+    let body = chat("");
+    let head =
+        format!("POST {CHAT} HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: {}", body.len());
+    let answer = request(gateway.data, &head, body.as_bytes()).await;
+    assert_eq!(answer.header("connection"), Some("keep-alive"));
+}
+
+#[tokio::test]
+async fn nothing_is_said_before_the_answer_to_http_1_0() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (gateway, _simulator) = pair(Settings::default(), "").await;
+    let body = chat("");
+    for (version, first) in [("1.0", "HTTP/1.1 200"), ("1.1", "HTTP/1.1 100")] {
+        let mut wire = tokio::net::TcpStream::connect(gateway.data).await.expect("connects");
+        let head = format!(
+            "POST {CHAT} HTTP/{version}\r\nHost: g\r\nExpect: 100-continue\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        wire.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        wire.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with(first), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -75,6 +75,41 @@ async fn requests_that_frame_their_body_twice_are_refused_or_made_plain() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let (gateway, simulator) = pair(Settings::default(), "").await;
+    let status = async |version: &str, hosts: &str| {
+        let body = chat("");
+        let length = body.len();
+        let head = format!("POST {CHAT} HTTP/{version}\r\n{hosts}Content-Length: {length}\r\n");
+        raw(&gateway, &format!("{head}\r\n{body}")).await
+    };
+    for (version, hosts) in [
+        ("1.1", ""),
+        ("1.1", "Host: a\r\nHost: b\r\n"),
+        ("1.1", "Host: a\r\nHost: a\r\n"),
+        ("1.0", "Host: a\r\nHost: b\r\n"),
+        ("1.1", "Host: a b\r\n"),
+        ("1.1", "Host: a/b\r\n"),
+        ("1.1", "Host: user@a\r\n"),
+        ("1.1", "Host: a:b\r\n"),
+        ("1.1", "Host: [::1\r\n"),
+        ("1.0", "Host: a b\r\n"),
+    ] {
+        assert_eq!(status(version, hosts).await, 400, "HTTP/{version} {hosts:?}");
+    }
+    assert_eq!(simulator.recorder().started(), 0);
+    for (version, hosts) in [
+        ("1.0", ""),
+        ("1.1", "Host:\r\n"),
+        ("1.1", "Host: my_box.local:8080\r\n"),
+        ("1.1", "Host: [::1]:80\r\n"),
+        ("1.1", "Host: 127.0.0.1:\r\n"),
+    ] {
+        assert_eq!(status(version, hosts).await, 200, "HTTP/{version} {hosts:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_after_a_wrongly_framed_request_is_served() {
     let (gateway, simulator) = pair(Settings::default(), "").await;
     for wrong in [

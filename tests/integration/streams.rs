@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use sluicegate_simulator::{Fault, Settings};
-use sluicegate_test_support::{Connection, Gateway, post};
+use sluicegate_test_support::{Canned, Connection, Gateway, post};
 
 use super::{BIN, CHAT, MODEL, chat, paced, pair, simulator, upstream};
 
@@ -138,6 +138,37 @@ async fn a_native_stream_that_is_cut_ends_in_an_error_line() {
     let text = answer.text();
     let last = text.lines().last().expect("a line");
     assert!(last.starts_with("{\"error\":\"the answer was cut off"), "{text}");
+}
+
+/// What a client of `/api/chat` gets of `lines`, sent as one whole body.
+async fn native(lines: &str) -> (Gateway, String) {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close";
+    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{lines}", lines.len());
+    let host = Canned::start(answer).await;
+    let config = format!(
+        "upstreams: {{ host: {{ url: \"{}\", kind: ollama, gpus: none }} }}\n\
+         routes: [{{ model: \"*\", targets: [{{ upstream: host }}] }}]\n",
+        host.url()
+    );
+    let gateway = Gateway::start(BIN, &config);
+    let text = post(gateway.data, "/api/chat", chat("")).await.text();
+    (gateway, text)
+}
+
+#[tokio::test]
+async fn a_native_stream_whose_last_line_lacks_its_end_is_whole() {
+    let line = r#"{"message":{"role":"assistant","content":"a"},"done":false}"#;
+    let last = r#"{"message":{"role":"assistant","content":""},"done":true,"eval_count":1}"#;
+    for lines in [format!("{line}\n{last}"), last.to_owned()] {
+        let (gateway, text) = native(&lines).await;
+        assert_eq!(text, format!("{lines}\n"));
+        let metrics = gateway.metrics().await;
+        assert!(!metrics.contains("sluicegate_upstream_failures_total{"), "{metrics}");
+    }
+    let (_gateway, text) = native(&format!("{line}\n{}", &last[..last.len() - 9])).await;
+    let (kept, error) = text.trim_end().split_once('\n').expect("two lines");
+    assert_eq!(kept, line, "a fragment is dropped");
+    assert!(error.starts_with("{\"error\":\"the answer was cut off"), "{text}");
 }
 
 #[tokio::test]

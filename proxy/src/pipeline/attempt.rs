@@ -20,7 +20,7 @@ use crate::error::{Dialect, Error, Kind, openai_type, render};
 use crate::native::{self, About};
 use crate::openai::{MaybeError, error_text};
 use crate::request::Request;
-use crate::response::sse::{Splitter, Unit};
+use crate::response::sse::{Framing, Splitter, Unit};
 use crate::response::watch::{Grammar, Verdict, Watch};
 use crate::upstream::exchange::{self, Call};
 use crate::upstream::{Failure, Pool, Reply};
@@ -452,12 +452,18 @@ impl Stream {
         }
     }
 
-    /// No more comes: what a translator still holds is taken in.
+    /// No more comes: what a translator still holds is taken in, and so is a last line that lacks only
+    /// its end, which it is given. Of a fragment nothing can be known.
     pub fn finish(&mut self) {
-        let Some(mut translator) = self.translator.take() else { return };
-        let mut events = Vec::new();
-        translator.end(&mut events);
-        self.take_in(events.into());
+        if let Some(mut translator) = self.translator.take() {
+            let mut events = Vec::new();
+            translator.end(&mut events);
+            self.take_in(events.into());
+        }
+        let is_whole = |line| serde_json::from_slice::<IgnoredAny>(line).is_ok();
+        if self.splitter.framing() == Framing::Lines && is_whole(self.splitter.unread()) {
+            self.inspect(Bytes::from_static(b"\n"));
+        }
     }
 
     /// Looks at every unit of `part`.

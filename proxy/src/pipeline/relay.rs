@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use super::{Pipeline, Stop};
 use crate::config::raw::Timeouts;
 use crate::error::Error;
 use crate::openai::error_text;
-use crate::request::headers::is_hop_by_hop;
+use crate::request::headers::{connection_listed, is_hop_by_hop};
 use crate::response::downstream::{self, Head};
 use crate::response::usage;
 use crate::response::watch::{Grammar, Watch};
@@ -144,12 +144,15 @@ async fn shaped(body: Bytes, status: StatusCode, ctx: &mut Ctx) -> Result<Bytes,
 
 /// The head of an answer, with those of an upstream's `headers` that are for the client.
 fn passed_on(status: StatusCode, headers: HeaderMap) -> Head {
+    let listed = connection_listed(&headers);
+    let passes =
+        |name: &HeaderName| !is_hop_by_hop(name) && !listed.iter().any(|one| name.as_str() == one);
     let mut head = Head::new(status);
     let mut last = None;
     for (name, value) in headers {
         // A name is given with the first of its values.
         last = name.or(last);
-        if let Some(name) = last.as_ref().filter(|name| !is_hop_by_hop(name)) {
+        if let Some(name) = last.as_ref().filter(|name| passes(name)) {
             head.add(name.clone(), value);
         }
     }

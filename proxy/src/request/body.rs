@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, timeout_at};
@@ -190,8 +191,10 @@ fn announced_length(session: &ServerSession) -> Option<usize> {
     text.trim().parse().ok()
 }
 
+/// HTTP/1.0 knows no interim answers; the wish is ignored there (RFC 9110, 10.1.1).
 fn expects_continue(session: &ServerSession) -> bool {
-    session.get_header_bytes(EXPECT).eq_ignore_ascii_case(b"100-continue")
+    session.req_header().version >= Version::HTTP_11
+        && session.get_header_bytes(EXPECT).eq_ignore_ascii_case(b"100-continue")
 }
 
 fn coding(session: &ServerSession) -> Result<Coding, Error> {

@@ -148,9 +148,14 @@ fn taken(written: Result<pingora_core::Result<()>, Elapsed>) -> Result<(), Clien
 
 /// Sends the head of an answer whose body follows in parts.
 pub async fn begin(session: &mut ServerSession, mut head: Head) -> Result<(), ClientGone> {
-    let http11 = session.req_header().version == http::Version::HTTP_11;
-    if http11 && !head.headers().contains_key(header::CONTENT_LENGTH) {
-        head.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    if !head.headers().contains_key(header::CONTENT_LENGTH) {
+        match session.req_header().version {
+            http::Version::HTTP_11 => {
+                head.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            // Only the end of its connection ends the body (RFC 9112, 9.3); the head is to say so.
+            _ => session.set_keepalive(None),
+        }
     }
     taken(timeout(limit(session), session.write_response_header(head.into_response())).await)
 }

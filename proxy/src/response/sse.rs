@@ -100,7 +100,9 @@ impl Splitter {
         self.take(held)
     }
 
-    fn unread(&self) -> &[u8] {
+    /// The beginning of a unit whose end has not come.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
         if self.pending.is_empty() { &self.chunk } else { &self.pending }
     }
 

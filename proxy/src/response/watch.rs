@@ -328,7 +328,8 @@ fn value_after(after_key: &[u8]) -> Option<&[u8]> {
     Some(after_key.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
 }
 
-/// The same event with `"usage":null`, as OpenAI's chunks have it.
+/// The same event with `"usage":null`, as OpenAI's chunks have it. Its other lines stay; each line of
+/// data has its own `data:` (WHATWG HTML, 9.2.6).
 fn without_usage(event: &Event<'_>) -> Verdict {
     #[derive(Deserialize)]
     struct RawUsage<'a> {
@@ -339,17 +340,26 @@ fn without_usage(event: &Event<'_>) -> Verdict {
     let Ok(raw) = serde_json::from_slice::<RawUsage<'_>>(data) else { return Verdict::Pass };
     let start = raw.usage.get().as_ptr() as usize - data.as_ptr() as usize;
     let end = start + raw.usage.get().len();
-    let mut out = Vec::with_capacity(data.len() + 16);
-    out.extend_from_slice(b"data: ");
-    out.extend_from_slice(&data[..start]);
-    out.extend_from_slice(b"null");
-    out.extend_from_slice(&data[end..]);
-    out.extend_from_slice(b"\n\n");
+    let data = [&data[..start], b"null", &data[end..]].concat();
+    let mut out = Vec::with_capacity(event.unit.len() + 16);
+    let lines = event.unit.split(|byte| matches!(byte, b'\n' | b'\r'));
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with(b"data:")) {
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    for line in data.split(|byte| *byte == b'\n') {
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    out.push(b'\n');
     Verdict::Replace(Bytes::from(out))
 }
 
 /// An SSE event's name and data.
 struct Event<'a> {
+    /// All of it as it came.
+    unit: &'a [u8],
     name: Option<&'a [u8]>,
     data: Cow<'a, [u8]>,
 }
@@ -372,7 +382,7 @@ impl<'a> Event<'a> {
                 name = Some(value.trim_ascii());
             }
         }
-        data.map(|data| Self { name, data })
+        data.map(|data| Self { unit, name, data })
     }
 }
 

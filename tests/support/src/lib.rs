@@ -9,12 +9,14 @@
     reason = "a test that cannot set up its world has failed, and its clock is the real one"
 )]
 
+pub mod canned;
 pub mod client;
 pub mod docker;
 pub mod gateway;
 pub mod guest;
 pub mod redis;
 
+pub use canned::Canned;
 pub use client::{Connection, Response, get, post, request};
 pub use gateway::Gateway;
 

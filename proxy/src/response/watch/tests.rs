@@ -45,6 +45,27 @@ fn usage_inside_a_chunk_with_choices_becomes_null() {
 }
 
 #[test]
+fn an_event_without_its_usage_keeps_its_lines_and_fields() {
+    for end in ["\n", "\r\n", "\r"] {
+        let event = [
+            "event: chunk",
+            "data: {\"choices\":[{\"text\":\"x\"}],",
+            "id: 7",
+            "data:\"usage\":{",
+            "data: \"prompt_tokens\":1}",
+            "data: }",
+            ": a comment",
+            "",
+            "",
+        ];
+        let verdict = Watch::new(Grammar::Chunks, true).inspect(event.join(end).as_bytes());
+        let expected = "event: chunk\nid: 7\n: a comment\n\
+             data: {\"choices\":[{\"text\":\"x\"}],\ndata: \"usage\":null\ndata: }\n\n";
+        assert_eq!(verdict, Verdict::Replace(Bytes::from_static(expected.as_bytes())), "{end:?}");
+    }
+}
+
+#[test]
 fn counts_under_both_names_are_hidden_too() {
     let both = r#"{"choices":[],"usage":{"prompt_tokens":1,"input_tokens":1,"completion_tokens":2,"output_tokens":2}}"#;
     let (watch, verdicts) = chunks(true, &[both]);
