@@ -135,7 +135,9 @@ impl Config {
             match rule.temperature {
                 Some(Temperature::Of(value)) => within(&format!("{key}.temperature"), value, 2.0)?,
                 Some(Temperature::Bool(true)) => {
-                    return Err(format!("{key}.temperature: expected a number from 0 to 2, or off"));
+                    return Err(format!(
+                        "{key}.temperature: expected a number from 0 to 2, or off"
+                    ));
                 }
                 Some(Temperature::Off(_) | Temperature::Bool(false)) | None => {}
             }

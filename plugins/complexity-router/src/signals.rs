@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_word_ends_at_any_sign_in_any_script() {
-        for text in ["–python–", "“python”", "写python。", "über,PYTHON", "a\u{a0}Python\u{a0}b"] {
+        for text in ["–python–", "“python”", "写python。", "über,PYTHON", "a\u{a0}Python\u{a0}b"]
+        {
             let joined = text.starts_with('写');
             assert_eq!(class(text), (!joined).then_some(Class::Code), "{text}");
         }
