@@ -3,6 +3,8 @@ use std::time::{Duration, Instant};
 use sluicegate_simulator::{Fault, Settings};
 use sluicegate_test_support::{Canned, Connection, Gateway, post};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::{BIN, CHAT, MODEL, chat, paced, pair, simulator, upstream};
 
 const STREAM: &str = r#""stream":true"#;
@@ -153,6 +155,42 @@ async fn native(lines: &str) -> (Gateway, String) {
     let gateway = Gateway::start(BIN, &config);
     let text = post(gateway.data, "/api/chat", chat("")).await.text();
     (gateway, text)
+}
+
+#[tokio::test]
+async fn a_clients_own_mistake_is_told_as_such_also_after_comments() {
+    let own = r#"{"error":{"message":"no such tool","type":"invalid_request_error","param":"tools","code":"bad_tool"}}"#;
+    for (status, expected) in [
+        ("400 Bad Request", ["invalid_request_error", "bad_tool"]),
+        ("429 Too Many Requests", ["rate_limit_error", "rate_limit_exceeded"]),
+        ("200 OK", ["server_error", "upstream_failed"]),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{own}",
+            own.len()
+        );
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut request = vec![0; 64 * 1024];
+                // Whatever it is.
+                let _ = client.read(&mut request).await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                let _ = client.write_all(answer.as_bytes()).await;
+            }
+        });
+        let config = format!(
+            "upstreams:\n  host: {{ url: \"http://{address}\", kind: openai }}\nroutes:\n  - {{ model: \"{MODEL}\", targets: [{{ upstream: host }}], wait_comments: 50ms }}\n"
+        );
+        let gateway = Gateway::start(BIN, &config);
+        let text = stream(&gateway, &chat(STREAM)).await;
+        assert!(text.starts_with(": waiting\n\n") && !text.contains("[DONE]"), "{text}");
+        let event = text.lines().find_map(|line| line.strip_prefix("data: ")).expect("an event");
+        let error: serde_json::Value = serde_json::from_str(event).expect("JSON");
+        let told = [&error["error"]["type"], &error["error"]["code"]];
+        assert_eq!(told, expected.map(serde_json::Value::from).each_ref(), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -77,9 +77,7 @@ impl Pipeline {
                 // The head went out while the client waited; an answer that is no stream comes too
                 // late.
                 if ctx.committed {
-                    let message = error_text(&body, reply.status);
-                    fail_committed(session, ctx, &message, "upstream_failed").await?;
-                    return Err(Stop::Cut(message));
+                    return no_stream(session, ctx, &body, reply.status).await;
                 }
                 let mut ticket = ctx.ticket.take().filter(|_| reply.status == StatusCode::OK);
                 let (kept, took) = (body.clone(), since.elapsed());
@@ -98,9 +96,7 @@ impl Pipeline {
             }
             Begin::Partial(body) if ctx.committed => {
                 pass.success();
-                let message = error_text(&body, reply.status);
-                fail_committed(session, ctx, &message, "upstream_failed").await?;
-                Err(Stop::Cut(message))
+                no_stream(session, ctx, &body, reply.status).await
             }
             Begin::Partial(first) => {
                 // Nobody waits for what will not be kept.
@@ -172,15 +168,34 @@ async fn finish_whole(
     }
 }
 
+/// Ends a stream that was committed while waiting, and for which no stream came but this answer: the
+/// client's own mistake is told as it would have been without the wait.
+async fn no_stream(
+    session: &mut ServerSession,
+    ctx: &Ctx,
+    body: &[u8],
+    status: StatusCode,
+) -> Result<(), Stop> {
+    let watch = Watch::new(Grammar::of(ctx.endpoint), false);
+    let (message, unit) = if status.is_client_error() {
+        (error_text(body, status), watch.repeated(body))
+    } else {
+        ("the upstream answered without a stream".to_owned(), None)
+    };
+    let unit = unit.unwrap_or_else(|| watch.failure(&message, "upstream_failed"));
+    downstream::part(session, unit).await?;
+    downstream::end(session).await?;
+    Err(Stop::Cut(message))
+}
+
 /// Ends a stream that was committed while waiting and for which no answer was found.
 pub(super) async fn fail_committed(
     session: &mut ServerSession,
     ctx: &Ctx,
-    message: &str,
-    code: &str,
+    error: &Error,
 ) -> Result<(), Stop> {
     let watch = Watch::new(Grammar::of(ctx.endpoint), false);
-    downstream::part(session, watch.failure(message, code)).await?;
+    downstream::part(session, watch.refusal(error)).await?;
     Ok(downstream::end(session).await?)
 }
 

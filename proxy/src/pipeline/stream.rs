@@ -20,7 +20,7 @@ use super::state::Snapshot;
 use super::ticket::Ticket;
 use super::{Pipeline, Stop};
 use crate::cache::flight::{End, Follower, News};
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 use crate::response::downstream::{self, Head};
 
 /// Bytes of a stream taken before others have their turn.
@@ -138,7 +138,8 @@ impl Pipeline {
                 }
                 Ok(News::End(End::Nothing)) => {
                     let why = "the answer was cut off: whoever asked for it has failed";
-                    super::relay::fail_committed(session, ctx, why, Kind::Internal.code()).await?;
+                    super::relay::fail_committed(session, ctx, &Error::new(Kind::Internal, why))
+                        .await?;
                     return Err(Stop::Cut(why.into()));
                 }
             }

@@ -95,7 +95,7 @@ impl Pipeline {
         };
         match done {
             Err(error) if ctx.committed => {
-                relay::fail_committed(session, ctx, &error.message, error.code()).await?;
+                relay::fail_committed(session, ctx, &error).await?;
                 Err(Stop::Cut(error.message.into_owned()))
             }
             other => Ok(other?),

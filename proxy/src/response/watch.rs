@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::sse::Framing;
 use super::usage;
-use crate::error::{self, Dialect};
+use crate::error::{self, Dialect, Error};
 use crate::ollama::Line;
 use crate::openai::{Chunk, MaybeError, Usage};
 use http::StatusCode;
@@ -287,14 +287,37 @@ impl Watch {
     /// The unit that tells a client, in a form its SDK raises on, that the stream has failed.
     #[must_use]
     pub fn failure(&self, message: &str, code: &str) -> Bytes {
-        let status = StatusCode::BAD_GATEWAY;
-        let dialect = match self.grammar {
+        let body =
+            error::render(self.dialect(), StatusCode::BAD_GATEWAY, message, None, Some(code));
+        self.unit(&body)
+    }
+
+    /// The same for an error of the gateway's own, which may be the client's mistake.
+    #[must_use]
+    pub fn refusal(&self, error: &Error) -> Bytes {
+        let (status, code) = (error.status(), Some(error.code()));
+        self.unit(&error::render(self.dialect(), status, &error.message, error.param, code))
+    }
+
+    /// The same for the error that is a whole answer of the caller's protocol; `None` where `body` is
+    /// not a JSON object.
+    #[must_use]
+    pub fn repeated(&self, body: &[u8]) -> Option<Bytes> {
+        // On one line, as an event is to have it.
+        let body = serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(body).ok()?;
+        Some(self.unit(&serde_json::to_vec(&body).ok()?))
+    }
+
+    fn dialect(&self) -> Dialect {
+        match self.grammar {
             Grammar::Chunks | Grammar::Responses => Dialect::OpenAi,
             Grammar::Messages => Dialect::Anthropic,
             Grammar::Native => Dialect::Ollama,
-        };
-        let body = error::render(dialect, status, message, None, Some(code));
-        let body = String::from_utf8_lossy(&body);
+        }
+    }
+
+    fn unit(&self, body: &[u8]) -> Bytes {
+        let body = String::from_utf8_lossy(body);
         Bytes::from(match self.grammar {
             Grammar::Chunks => format!("data: {body}\n\n"),
             // The Responses interface has an error event of its own; the SDKs raise on `error`.
