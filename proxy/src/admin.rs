@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use http::uri::Authority;
 use http::{Method, StatusCode};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -27,6 +27,7 @@ use crate::cache::Cache;
 use crate::config::units::Secret;
 use crate::error::{Dialect, Error, Kind};
 use crate::gpu::{Point, Report};
+use crate::openai::bearer;
 use crate::plugin::record::Decision;
 use crate::response::downstream::{self, Head};
 use crate::telemetry::events::Event;
@@ -172,10 +173,7 @@ impl Admin {
 
     fn authorize(&self, session: &ServerSession) -> Result<(), Error> {
         let Some(token) = self.source.token() else { return Ok(()) };
-        let given = session.get_header_bytes(AUTHORIZATION);
-        // The scheme's case does not matter (RFC 9110, 11.1).
-        let (scheme, given) = given.split_at_checked(7).unwrap_or_default();
-        let given = if scheme.eq_ignore_ascii_case(b"bearer ") { given } else { b"" };
+        let given = bearer(&session.req_header().headers).unwrap_or_default();
         // Hashes have one length, so the comparison tells nothing of the token's.
         let same = blake3::hash(given)
             .as_bytes()

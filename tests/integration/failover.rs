@@ -1,12 +1,8 @@
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sluicegate_simulator::{Fault, Model, Settings};
-use sluicegate_test_support::{Connection, Gateway, eventually, get, post};
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use sluicegate_test_support::{Canned, Connection, Gateway, eventually, get, post};
 
 use super::{BIN, CHAT, MODEL, chat, dead_address, pair, simulator, upstream};
 
@@ -240,21 +236,6 @@ async fn a_failing_upstream_is_left_alone_probed_and_taken_back() {
     assert_eq!(get(gateway.admin, "/readyz").await.status, 200);
 }
 
-/// An upstream that answers every request with these bytes and closes.
-async fn bytes(answer: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let mut request = vec![0; 64 * 1024];
-            // Whatever it is.
-            let _ = client.read(&mut request).await;
-            let _ = client.write_all(answer.as_bytes()).await;
-        }
-    });
-    address
-}
-
 #[tokio::test]
 async fn what_is_no_whole_answer_is_none_and_the_next_target_serves() {
     let second = simulator(Settings::default()).await;
@@ -270,8 +251,8 @@ async fn what_is_no_whole_answer_is_none_and_the_next_target_serves() {
         ("HTTP/1.1 999 What\r\nContent-Length: 2\r\n\r\n{}", "status 999"),
         ("HTTP/1.1 what\r\n\r\n", "garbled"),
     ] {
-        let first =
-            format!("  first: {{ url: \"http://{}\", kind: openai }}\n", bytes(answer).await);
+        let canned = Canned::start(answer).await;
+        let first = format!("  first: {{ url: \"{}\", kind: openai }}\n", canned.url());
         let gateway = Gateway::start(BIN, &ordered(&first, &upstream("second", &second, ""), ""));
         let served = post(gateway.data, CHAT, chat("")).await;
         assert_eq!(
@@ -283,7 +264,8 @@ async fn what_is_no_whole_answer_is_none_and_the_next_target_serves() {
         assert_eq!(served.header("x-sluicegate-reason"), Some(&*reason), "{answer}");
     }
     let whole = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"choices\":[]}";
-    let first = format!("  first: {{ url: \"http://{}\", kind: openai }}\n", bytes(whole).await);
+    let canned = Canned::start(whole).await;
+    let first = format!("  first: {{ url: \"{}\", kind: openai }}\n", canned.url());
     let gateway = Gateway::start(BIN, &ordered(&first, &upstream("second", &second, ""), ""));
     let served = post(gateway.data, CHAT, chat("")).await;
     assert_eq!((served.status, served.text().as_str()), (200, "{\"choices\":[]}"));

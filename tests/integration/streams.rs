@@ -3,8 +3,6 @@ use std::time::{Duration, Instant};
 use sluicegate_simulator::{Fault, Settings};
 use sluicegate_test_support::{Canned, Connection, Gateway, post};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use super::{BIN, CHAT, MODEL, chat, paced, pair, simulator, upstream};
 
 const STREAM: &str = r#""stream":true"#;
@@ -165,23 +163,14 @@ async fn a_clients_own_mistake_is_told_as_such_also_after_comments() {
         ("429 Too Many Requests", ["rate_limit_error", "rate_limit_exceeded"]),
         ("200 OK", ["server_error", "upstream_failed"]),
     ] {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("an address");
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{own}",
             own.len()
         );
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let mut request = vec![0; 64 * 1024];
-                // Whatever it is.
-                let _ = client.read(&mut request).await;
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                let _ = client.write_all(answer.as_bytes()).await;
-            }
-        });
+        let host = Canned::start_slow(Duration::from_millis(300), answer).await;
         let config = format!(
-            "upstreams:\n  host: {{ url: \"http://{address}\", kind: openai }}\nroutes:\n  - {{ model: \"{MODEL}\", targets: [{{ upstream: host }}], wait_comments: 50ms }}\n"
+            "upstreams:\n  host: {{ url: \"{}\", kind: openai }}\nroutes:\n  - {{ model: \"{MODEL}\", targets: [{{ upstream: host }}], wait_comments: 50ms }}\n",
+            host.url()
         );
         let gateway = Gateway::start(BIN, &config);
         let text = stream(&gateway, &chat(STREAM)).await;

@@ -240,13 +240,7 @@ pub async fn attempt(
     }
     let reply = sent.map_err(Rejection::Failed)?;
     let deadlines = Deadlines { first: deadline, total, idle: timeouts.idle.0 };
-    if reply.status == StatusCode::NOT_FOUND && !alone && request.runs_model() {
-        let mut reply = reply;
-        let body = reply.collect(HOLD_ERROR, timeouts.idle.0, total).await;
-        let (body, _) = body.map_err(Rejection::Failed)?;
-        return Err(Rejection::ModelAbsent(error_text(&body, reply.status)));
-    }
-    classify(reply, (request, native), deadlines).await
+    classify(reply, (request, native), deadlines, alone).await
 }
 
 /// When an answer must have begun, and when it must have ended.
@@ -262,6 +256,7 @@ async fn classify(
     mut reply: Reply,
     (request, native): (&Request, Option<About>),
     deadlines: Deadlines,
+    alone: bool,
 ) -> Result<Begun, Rejection> {
     let Deadlines { idle, total, .. } = deadlines;
     let status = reply.status;
@@ -271,10 +266,16 @@ async fn classify(
     }
     // A client must not be sent elsewhere, past its key and its limits. What is neither an answer nor a
     // client's error, such as a switch of protocols that nobody asked for, is a fault as well.
-    if code == 429 || !(status.is_success() || status.is_client_error()) {
+    let faulty = code == 429 || !(status.is_success() || status.is_client_error());
+    let absent = status == StatusCode::NOT_FOUND && !alone && request.runs_model();
+    if faulty || absent {
         let (body, _) = reply.collect(HOLD_ERROR, idle, total).await.map_err(Rejection::Failed)?;
+        let message = error_text(&body, status);
+        if absent {
+            return Err(Rejection::ModelAbsent(message));
+        }
         let retry_after = reply.headers.get(RETRY_AFTER).cloned();
-        return Err(Rejection::Status { status, retry_after, message: error_text(&body, status) });
+        return Err(Rejection::Status { status, retry_after, message });
     }
     if reply.headers.contains_key(CONTENT_ENCODING) {
         return Ok(Begun { reply, body: Begin::Partial(Bytes::new()) });

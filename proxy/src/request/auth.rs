@@ -18,6 +18,7 @@ use crate::config::raw::Priority;
 use crate::error::{Error, Kind};
 use crate::ids::CallerName;
 use crate::ollama::same_model;
+use crate::openai::bearer;
 
 /// Anthropic's SDKs send the key here.
 const X_API_KEY: &str = "x-api-key";
@@ -93,9 +94,8 @@ impl Callers {
 }
 
 fn presented(headers: &HeaderMap) -> Option<&[u8]> {
-    if let Some(value) = headers.get(AUTHORIZATION) {
-        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-        return scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii());
+    if headers.contains_key(AUTHORIZATION) {
+        return bearer(headers).map(<[u8]>::trim_ascii);
     }
     headers.get(X_API_KEY).map(|value| value.as_bytes().trim_ascii())
 }

@@ -1,6 +1,7 @@
 //! An upstream that answers with bytes a test wrote, and notes the heads that came.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +16,11 @@ pub struct Canned {
 impl Canned {
     /// Starts one that answers every `POST` with `answer`, and has nothing to `GET`.
     pub async fn start(answer: impl Into<Vec<u8>>) -> Self {
+        Self::start_slow(Duration::ZERO, answer).await
+    }
+
+    /// The same, that takes `wait` before it answers.
+    pub async fn start_slow(wait: Duration, answer: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -22,7 +28,7 @@ impl Canned {
         tokio::spawn(async move {
             while let Ok((wire, _)) = listener.accept().await {
                 let (answer, noted) = (Arc::clone(&answer), Arc::clone(&noted));
-                tokio::spawn(async move { serve(wire, &answer, &noted).await });
+                tokio::spawn(async move { serve(wire, wait, &answer, &noted).await });
             }
         });
         Self { url, heads }
@@ -41,7 +47,7 @@ impl Canned {
     }
 }
 
-async fn serve(mut wire: TcpStream, answer: &[u8], heads: &Mutex<Vec<String>>) {
+async fn serve(mut wire: TcpStream, wait: Duration, answer: &[u8], heads: &Mutex<Vec<String>>) {
     let Some(head) = request(&mut wire).await else { return };
     let answer = if head.starts_with("post ") {
         heads.lock().expect("no test panicked here").push(head);
@@ -49,6 +55,7 @@ async fn serve(mut wire: TcpStream, answer: &[u8], heads: &Mutex<Vec<String>>) {
     } else {
         &b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"[..]
     };
+    tokio::time::sleep(wait).await;
     // Whether the gateway takes it is for the test to see.
     let _ = wire.write_all(answer).await;
 }

@@ -73,28 +73,6 @@ impl Warm {
             .or_insert(Failed { next, wait: FIRST_RETRY / 2 });
     }
 
-    /// Whether a loaded model may be told to go or to stay again.
-    fn may_tell(&mut self, model: &Arc<str>) -> bool {
-        let now = Instant::now();
-        self.told.retain(|_, at| now.duration_since(*at) < TELL_EVERY);
-        let may = !self.told.contains_key(model);
-        if may {
-            self.told.insert(Arc::clone(model), now);
-        }
-        may
-    }
-
-    /// Whether a model that runs partly on the CPU may be told to go again.
-    fn may_free(&mut self, model: &Arc<str>) -> bool {
-        let now = Instant::now();
-        self.freed.retain(|_, at| now.duration_since(*at) < WHOLE_EVERY);
-        let may = !self.freed.contains_key(model);
-        if may {
-            self.freed.insert(Arc::clone(model), now);
-        }
-        may
-    }
-
     /// The models to be loaded now, of those that are `wanted`: pinned ones whenever they are gone,
     /// the others once each time the upstream comes up.
     fn due(
@@ -182,7 +160,10 @@ impl Keeper {
                 .keep(&loaded.name)
                 .and_then(|keep| keep.off_hours)
                 .is_some_and(|hours| hours.cover(minute));
-            if !off && would_fit_whole(backend, loaded) && self.warm.may_free(&loaded.name) {
+            if !off
+                && would_fit_whole(backend, loaded)
+                && once_in(WHOLE_EVERY, &mut self.warm.freed, &loaded.name)
+            {
                 let done = loads::unload(&backend.origin, &self.pool, &loaded.name).await;
                 let what = "unloaded: it ran partly on the CPU, and would fit into the GPU now";
                 let what =
@@ -192,7 +173,7 @@ impl Keeper {
             }
             let leaves = loaded.expires_in.is_some();
             let stay = leaves && !off && backend.is_pinned(&loaded.name);
-            if !(off || stay) || !self.warm.may_tell(&loaded.name) {
+            if !(off || stay) || !once_in(TELL_EVERY, &mut self.warm.told, &loaded.name) {
                 continue;
             }
             let (done, what) = if off {
@@ -210,6 +191,17 @@ impl Keeper {
             self.shared.events.note(&self.name, Some(&loaded.name), what);
         }
     }
+}
+
+/// Whether `model` was not told within `time`; from now on it was.
+fn once_in(time: Duration, told: &mut HashMap<Arc<str>, Instant>, model: &Arc<str>) -> bool {
+    let now = Instant::now();
+    told.retain(|_, at| now.duration_since(*at) < time);
+    let may = !told.contains_key(model);
+    if may {
+        told.insert(Arc::clone(model), now);
+    }
+    may
 }
 
 /// Whether a model runs partly on the CPU though all of it would fit: Ollama leaves it there for as long
