@@ -16,12 +16,14 @@
 //! * [`stream`]: native lines to server-sent events
 //! * [`context`]: how much context a request needs
 //! * [`count`]: the same for Anthropic's Messages API
+//! * [`least`]: what a prompt has at the very least
 //! * `json`: reading JSON the way Go reads it
 
 pub mod answer;
 pub mod chat_request;
 pub mod context;
 pub mod count;
+pub mod least;
 pub mod stream;
 
 mod json;

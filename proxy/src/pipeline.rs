@@ -17,6 +17,7 @@ pub mod embedder;
 pub mod feedback;
 pub mod follow;
 pub mod local;
+pub mod long_prompt;
 pub mod obtain;
 pub mod plugins;
 pub mod prepare;

@@ -41,6 +41,8 @@ mod gpus;
 mod container;
 // Routes with options: Ollama's own API.
 mod native;
+// Prompts longer than their model's context.
+mod long_prompts;
 // Admission by what the memory of the GPUs holds.
 mod vram;
 // All of it at once.

@@ -18,6 +18,9 @@ pub struct Admission {
     /// What to do with a model that runs partly on the CPU, or would: `warn` (default), `allow`,
     /// `fallback` or `reject`.
     pub offload: Offload,
+    /// What to do with a prompt that is longer than the context its model is loaded with, of which an
+    /// Ollama leaves out the oldest messages without saying so: `warn` (default), `allow` or `reject`.
+    pub long_prompts: LongPrompts,
     /// The temperature of the GPUs behind an Ollama.
     pub temperature: Temperature,
 }
@@ -124,6 +127,19 @@ pub enum Offload {
     /// Go to another target where there is one, else use it.
     Fallback,
     /// Answer 503 where there is no other target.
+    Reject,
+}
+
+/// What to do with a prompt that is longer than the context its model is loaded with.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LongPrompts {
+    /// Send it.
+    Allow,
+    /// Send it, and say so in the events, the metrics and `x-sluicegate-prompt`.
+    #[default]
+    Warn,
+    /// Go to another target where there is one, else answer 400 `context_length_exceeded`.
     Reject,
 }
 

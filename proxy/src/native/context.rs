@@ -1,8 +1,8 @@
 //! How much context a request needs.
 //!
-//! The gateway has no tokeniser: it reads the words and guesses. Two guesses are for two uses: one
-//! to choose a context that is large enough, one to refuse what cannot fit in any case. What a model
-//! thought earlier counts for neither, because templates leave it out.
+//! The gateway has no tokeniser: it reads the words and guesses. This guess is to choose a context that
+//! is large enough; what cannot fit in any case is told by [`super::least`]. What a model thought
+//! earlier counts for neither, because templates leave it out.
 
 use serde_json::value::RawValue;
 
@@ -14,12 +14,8 @@ const SMALLEST: u64 = 2048;
 const IMAGE: u64 = 256;
 /// The marks a template puts around a message.
 const MESSAGE: u64 = 4;
-/// The longest token of the vocabularies in use, leaving out repetitions, in bytes.
-const LONGEST: usize = 48;
-/// The longest repetition of one character that is a token.
-const REPEATED: usize = 256;
 /// What ends the thoughts of models that write them into their text.
-const THOUGHT_END: &str = "</think>";
+pub(super) const THOUGHT_END: &str = "</think>";
 
 /// Tokens of the prompt of a chat completion `body`, rather too few than too many.
 ///
@@ -41,23 +37,6 @@ pub fn prompt_tokens_estimate(body: &[u8]) -> u64 {
         Part::Image => tally.image(),
     });
     tally.tokens()
-}
-
-/// Tokens that the prompt of a chat completion `body` has at the very least.
-///
-/// No vocabulary in use has a token with letters or digits on both sides of white space, so each
-/// word with one is a token of its own. A longer word has as many as the longest tokens known need,
-/// 48 bytes, where a character repeated counts once, and each 256 of a repetition. Only texts count:
-/// how a template writes tools, calls and images is its own affair. English prose comes out at about
-/// three quarters of its tokens.
-#[must_use]
-pub fn prompt_tokens_at_least(body: &[u8]) -> u64 {
-    let mut tokens = 0;
-    read(body, &mut |part| match part {
-        Part::Text(text) => tokens += text.split_whitespace().map(least_of_word).sum::<u64>(),
-        Part::Json(_) | Part::Message | Part::Image => {}
-    });
-    tokens
 }
 
 /// The smallest of the contexts 2048, 4096, 8192 … that holds `needed` tokens, but at most `max`.
@@ -211,31 +190,20 @@ fn cost(class: Class, run: &str, before: Class, follows: &str) -> u64 {
     }
 }
 
-fn least_of_word(word: &str) -> u64 {
-    if !word.chars().any(char::is_alphanumeric) {
-        return 0;
-    }
-    let (mut distinct, mut repeated, mut before) = (0, 0, None);
-    for c in word.chars() {
-        if before == Some(c) {
-            repeated += 1;
-        } else {
-            distinct += c.len_utf8();
-        }
-        before = Some(c);
-    }
-    (distinct.div_ceil(LONGEST) + repeated / REPEATED) as u64
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::super::least::tests::least;
     use super::*;
 
     fn guesses(content: &str) -> (u64, u64) {
-        let body = json!({"messages": [{"role": "user", "content": content}]}).to_string();
-        (prompt_tokens_estimate(body.as_bytes()), prompt_tokens_at_least(body.as_bytes()))
+        let body = json!({"messages": [{"role": "user", "content": content}]});
+        (estimate(&body), least(&body))
+    }
+
+    fn estimate(body: &Value) -> u64 {
+        prompt_tokens_estimate(body.to_string().as_bytes())
     }
 
     /// Token counts are the lower of cl100k's and o200k's.
@@ -271,13 +239,6 @@ mod tests {
     }
 
     #[test]
-    fn english_has_a_lower_bound_of_its_words() {
-        assert_eq!(guesses("one two, three -- four\n\n").1, 4);
-        assert_eq!(guesses(&"ab".repeat(100)).1, 5);
-        assert_eq!(guesses("").1, 0);
-    }
-
-    #[test]
     fn tools_calls_and_images_count_only_for_the_estimate() {
         let bare = json!({"messages": [{"content": "a b"}]});
         let full = json!({
@@ -287,19 +248,17 @@ mod tests {
             ],
             "tools": [{"function": {"name": "f"}}],
         });
-        let of = |body: &serde_json::Value| body.to_string().into_bytes();
-        assert_eq!(prompt_tokens_at_least(&of(&full)), prompt_tokens_at_least(&of(&bare)));
-        assert!(prompt_tokens_estimate(&of(&full)) > prompt_tokens_estimate(&of(&bare)) + 256);
+        assert_eq!(least(&full), least(&bare));
+        assert!(estimate(&full) > estimate(&bare) + 256);
     }
 
     #[test]
     fn what_a_model_thought_does_not_count() {
         let said = |role: &str| {
             let content = "<think>one two three</think>four";
-            let body = json!({"messages": [{"role": role, "content": content}]}).to_string();
-            prompt_tokens_at_least(body.as_bytes())
+            estimate(&json!({"messages": [{"role": role, "content": content}]}))
         };
-        assert_eq!((said("assistant"), said("user")), (1, 3));
+        assert!(said("assistant") < said("user"));
     }
 
     #[test]

@@ -34,8 +34,8 @@ const HOLD_ERROR: usize = 64 * 1024;
 /// Events held back in search of the first content; a stream that says more without any content
 /// is passed on as it is.
 const HOLD_EVENTS: usize = 64 * 1024;
-/// Ollama's words for a prompt that is too long.
-const OVERFLOW: &str = "exceeds the context length";
+/// Ollama's words for a prompt that is too long, of several versions.
+const OVERFLOW: [&str; 2] = ["exceeds the context length", "is longer than the context length"];
 /// OpenAI's code for a prompt that the model cannot hold.
 pub(super) const CONTEXT_EXCEEDED: &str = "context_length_exceeded";
 /// Joined parts of a stream are written at once up to this size.
@@ -227,7 +227,7 @@ pub async fn attempt(
     (headers, timeouts): (&[(HeaderName, HeaderValue)], &Timeouts),
     alone: bool,
 ) -> Result<Begun, Rejection> {
-    let Prepared { path, body, native } = prepared;
+    let Prepared { path, body, native, .. } = prepared;
     let call = Call { method: Method::POST, path, query: &request.query, headers, body };
     let begun = Instant::now();
     let total = begun + timeouts.total.0;
@@ -337,7 +337,8 @@ fn enveloped(reply: &mut Reply, body: Bytes, request: &Request, translated: bool
     });
     let message = error_text(&body, reply.status);
     // Ollama gives it no code, and programs match on that.
-    let overflow = dialect == Dialect::OpenAi && message.contains(OVERFLOW);
+    let overflow =
+        dialect == Dialect::OpenAi && OVERFLOW.iter().any(|words| message.contains(words));
     if fits && !overflow {
         return body;
     }

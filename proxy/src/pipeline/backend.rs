@@ -75,6 +75,8 @@ pub struct Backend {
     pub name_header: HeaderValue,
     /// What becomes of models that run partly on the CPU.
     pub offload: admission::Offload,
+    /// What becomes of prompts that are longer than their model's context.
+    pub long_prompts: admission::LongPrompts,
     /// Models that routes want loaded in a way of their own: names or globs, the routes' order.
     runners: Vec<(String, Arc<Runner>)>,
     /// The one caller there is, where callers do not share its places fairly.
@@ -182,6 +184,7 @@ impl Backend {
             hangs: known.map(|known| Arc::clone(&known.hangs)).unwrap_or_default(),
             name_header,
             offload: config.admission.offload,
+            long_prompts: config.admission.long_prompts,
             runners: runners(config, index),
             anyone: (config.admission.queue.fair_by == admission::FairBy::None)
                 .then(|| Arc::from("anyone")),

@@ -9,6 +9,7 @@ use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
 use super::backend::{Backend, Standing};
+use super::long_prompt::Cut;
 use super::progress::Progress;
 use super::ticket::{PassedChains, Ticket};
 use crate::cache::entry::Entry;
@@ -31,6 +32,7 @@ const X_UPSTREAM: HeaderName = HeaderName::from_static("x-sluicegate-upstream");
 const X_MODEL: HeaderName = HeaderName::from_static("x-sluicegate-model");
 const X_REASON: HeaderName = HeaderName::from_static("x-sluicegate-reason");
 const X_OFFLOAD: HeaderName = HeaderName::from_static("x-sluicegate-offload");
+const X_PROMPT: HeaderName = HeaderName::from_static("x-sluicegate-prompt");
 const X_UNHEEDED: HeaderName = HeaderName::from_static("x-sluicegate-unheeded");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -187,6 +189,8 @@ pub struct Ctx {
     pub detail: Option<String>,
     /// What it asks for that an Ollama does not heed.
     pub unheeded: Option<&'static str>,
+    /// What an upstream leaves out of its prompt.
+    pub cut: Option<Cut>,
     /// What plugins decided, where there were any.
     pub trail: Option<Box<Trail>>,
     /// The plugins that its answer passes.
@@ -236,6 +240,7 @@ impl Ctx {
             outcome: Outcome::Answered,
             detail: None,
             unheeded: None,
+            cut: None,
             trail: None,
             shaper: None,
             shaped: None,
@@ -275,6 +280,9 @@ impl Ctx {
         head.set(X_REASON, self.reason());
         if self.runs_partly_on_cpu() {
             head.set(X_OFFLOAD, HeaderValue::from_static("partial"));
+        }
+        if let Some(cut) = self.cut {
+            head.set(X_PROMPT, cut.header());
         }
         if let Some(cached) = &self.cached {
             cached.headers(head);

@@ -10,6 +10,7 @@ use super::Pipeline;
 use super::attempt::{Begun, CONTEXT_EXCEEDED, Rejection, attempt};
 use super::backend::{Backend, Standing};
 use super::ctx::{Headers, Phase};
+use super::long_prompt::Cut;
 use super::prepare::{check, choose_context, prepare};
 use super::progress::Progress;
 use super::state::Snapshot;
@@ -46,6 +47,8 @@ pub struct Answer {
     pub since: Instant,
     /// Its place, held to the end.
     pub slot: Slot,
+    /// What was left out of its prompt.
+    pub cut: Option<Cut>,
 }
 
 /// The state of one search.
@@ -208,6 +211,7 @@ impl Pipeline {
                 return None;
             }
         };
+        let cut = prepared.cut;
         let mut timeouts = backend.origin.config.timeouts.clone();
         if let Some(longest) = search.route.and_then(|route| route.timeout) {
             timeouts.total = longest;
@@ -236,6 +240,7 @@ impl Pipeline {
                     pass,
                     since,
                     slot,
+                    cut,
                 })
             }
             Err(rejection) => {

@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sluicegate_plugin_host::types::Value as Default;
 
-use super::attempt::CONTEXT_EXCEEDED;
 use super::backend::Backend;
+use super::long_prompt::{self, Cut};
 use super::plugins::form;
+use crate::config::admission::LongPrompts;
 use crate::config::models::{NumCtx, RouteOptions, Think};
 use crate::error::{Error, Kind};
 use crate::native::{self, About, context};
@@ -43,6 +44,8 @@ pub struct Prepared {
     pub body: Bytes,
     /// How the answer is to be turned back, if it was turned.
     pub native: Option<About>,
+    /// What the upstream will leave out of its prompt without saying so.
+    pub cut: Option<Cut>,
 }
 
 impl Runner {
@@ -70,10 +73,14 @@ impl Runner {
 /// # Errors
 /// Why not.
 pub(super) fn check(backend: &Backend, request: &Request, model: &str) -> Result<(), Error> {
-    let Some(runner) = backend.runner(model) else { return Ok(()) };
+    let Some(runner) = backend.runner(model) else {
+        // Where it is only told of, it is looked for when the model is loaded.
+        let rejects = backend.long_prompts == LongPrompts::Reject;
+        return if rejects { long_prompt::look(backend, request, model).map(drop) } else { Ok(()) };
+    };
     match (request.endpoint, runner.num_ctx) {
         (Endpoint::ChatCompletions, Some(NumCtx::Tokens(context))) => {
-            check_context(&request.body, context, model)
+            long_prompt::check(&request.body, context, model)
         }
         (Endpoint::Completions | Endpoint::Responses | Endpoint::Messages, _) => {
             let message = format!(
@@ -121,11 +128,12 @@ fn needs_native(options: &RouteOptions) -> bool {
 }
 
 fn as_it_came(backend: &Backend, request: &Request, model: &str) -> Result<Prepared, Error> {
+    let cut = long_prompt::look(backend, request, model)?;
     let mut body = request.body_for(backend.origin.config.kind, model);
     if request.endpoint.is_native() && backend.is_pinned(model) {
         body = kept_loaded(body)?;
     }
-    Ok(Prepared { path: request.endpoint.path(), body, native: None })
+    Ok(Prepared { path: request.endpoint.path(), body, native: None, cut })
 }
 
 fn chat(
@@ -149,7 +157,9 @@ fn chat(
     let others = backend.runner(model).map(|runner| runner.others.clone()).unwrap_or_default();
     let options = native::Options { num_ctx, keep_alive, think, others };
     let body = native::request(&request.body, model, &options).map_err(refused)?;
-    Ok(Prepared { path: "/api/chat", body: body.into(), native: Some(about(request, model)) })
+    let native = Some(about(request, model));
+    // It is sent with `truncate: false`.
+    Ok(Prepared { path: "/api/chat", body: body.into(), native, cut: None })
 }
 
 /// The context for this prompt and its answer, where the model has one of its own. One that is
@@ -236,23 +246,6 @@ pub(super) fn set_defaults(request: &mut Request, options: &RouteOptions) -> Res
         Ok(Some(changed)) => request.replace_body(changed),
         Ok(None) | Err(_) => Ok(()),
     }
-}
-
-fn check_context(body: &[u8], context: u64, model: &str) -> Result<(), Error> {
-    // A token is a byte at least, so most prompts need not be looked at.
-    if body.len() as u64 <= context {
-        return Ok(());
-    }
-    let least = context::prompt_tokens_at_least(body);
-    if least <= context {
-        return Ok(());
-    }
-    let message = format!(
-        "this prompt has at least {least} tokens, and `{model}` is run here with a context of \
-         {context}"
-    );
-    let error = Error::new(Kind::InvalidRequest, message).param("messages");
-    Err(error.custom(Kind::InvalidRequest.status().as_u16(), CONTEXT_EXCEEDED.into()))
 }
 
 fn refused(refusal: native::Refusal) -> Error {

@@ -40,10 +40,11 @@ impl Pipeline {
         answer: Answer,
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
-        let Answer { backend, model, timeouts, begun, pass, since, slot } = answer;
+        let Answer { backend, model, timeouts, begun, pass, since, slot, cut } = answer;
         ctx.phase = Phase::Answering;
         ctx.answered_by = Some((Arc::clone(&backend), Arc::clone(&model)));
         ctx.first = Some(ctx.started.elapsed());
+        ctx.cut = cut;
         let mut reply = begun.reply;
         // Only a part's length is the upstream's to say.
         let length = match &begun.body {

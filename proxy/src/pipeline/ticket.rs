@@ -117,6 +117,12 @@ impl Ticket {
         within.scope(&self.canonical)
     }
 
+    /// Its answer is not to be kept; those who wait for it get it all the same.
+    pub(super) fn forgo(&mut self, reason: &'static str) {
+        self.terms.write = false;
+        unfit(reason);
+    }
+
     /// The key of its request's answer in `scope`.
     pub(super) fn key_in(&self, scope: &Scope) -> Key {
         Key::new(scope, self.canonical.text.as_deref())

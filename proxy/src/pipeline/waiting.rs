@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{self, HeaderValue};
+use metrics::counter;
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until};
 
@@ -21,6 +22,7 @@ use crate::response::downstream::{self, Head};
 use crate::response::sse::Framing;
 use crate::response::watch::Grammar;
 use crate::router::Plan;
+use crate::telemetry::names;
 
 /// A time that never comes, for a timer that is not armed.
 const FAR: Duration = Duration::from_secs(86_400);
@@ -56,6 +58,12 @@ impl Pipeline {
             for (upstream, why) in progress.upstreams_passed().filter(|(one, _)| *one != to) {
                 self.shared.events.went_elsewhere(upstream, to, why);
             }
+        }
+        if let Ok(Answer { backend, model, cut: Some(cut), .. }) = &result {
+            self.shared.events.prompts_cut(backend.name(), model, cut.context);
+            counter!(names::PROMPTS_CUT, "upstream" => backend.name().to_owned()).increment(1);
+            // It would be given again to those who ask when the context is longer.
+            ticket.iter_mut().for_each(|ticket| ticket.forgo("prompt_cut"));
         }
         ctx.ticket = ticket;
         ctx.progress = progress;

@@ -55,6 +55,15 @@ impl Events {
         }
     }
 
+    /// Notes that prompts for `model` are longer than its context, and what becomes of them: the first in
+    /// a minute.
+    pub fn prompts_cut(&self, upstream: &str, model: &str, context: u64) {
+        let what = format!("prompts are cut to the context of `{model}`, {context} tokens");
+        if !self.was_told(upstream, &what) {
+            self.note(upstream, Some(model), what);
+        }
+    }
+
     /// Whether what begins with `what` was noted of `upstream` lately.
     fn was_told(&self, upstream: &str, what: &str) -> bool {
         let oldest = now_ms().saturating_sub(AGAIN_AFTER_MS);

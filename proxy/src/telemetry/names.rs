@@ -35,6 +35,8 @@ pub const BREAKER: &str = "sluicegate_breaker_state";
 pub const FAILURES: &str = "sluicegate_upstream_failures_total";
 /// 1 when the upstream answered its last probe or list, else 0.
 pub const UP: &str = "sluicegate_upstream_up";
+/// Requests of whose prompt an upstream left something out, by upstream.
+pub const PROMPTS_CUT: &str = "sluicegate_prompts_cut_total";
 /// Requests whose client left, by phase.
 pub const CANCELLED: &str = "sluicegate_cancellations_total";
 /// Client connections open.
@@ -165,6 +167,7 @@ pub fn describe() {
     describe_gauge!(BREAKER, "Breaker state: 0 closed, 1 half-open, 2 open.");
     describe_counter!(FAILURES, "Failed attempts at an upstream.");
     describe_gauge!(UP, "1 when the upstream answered when last asked.");
+    describe_counter!(PROMPTS_CUT, "Requests whose prompt was longer than the model's context.");
     describe_counter!(CANCELLED, "Requests whose client left.");
     describe_gauge!(CONNECTIONS, "Client connections open.");
     describe_counter!(CONNECTIONS_REFUSED, "Client connections turned away at the limit.");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluicegate_simulator::Settings;
+use sluicegate_simulator::{Model, Settings};
 use sluicegate_test_support::{Gateway, Response, eventually, post};
 
 use super::{STREAM, WIDE, chat_of, config, last, slow_to_load, wide};
@@ -47,7 +47,8 @@ async fn a_prompt_that_the_upstream_finds_too_long_has_the_same_code() {
 
 #[tokio::test]
 async fn a_prompt_too_long_for_plain_v1_has_the_same_code() {
-    let host = simulator(Settings::default()).await;
+    let models = vec![Model { shifts: false, ..Model::new(MODEL, 3) }];
+    let host = simulator(Settings { models, ..Settings::default() }).await;
     let gateway = Gateway::start(BIN, &config(&host, "", &[]));
     for more in ["", STREAM] {
         is_exceeded(&post(gateway.data, CHAT, chat_of("plain", &words(9000), more)).await);

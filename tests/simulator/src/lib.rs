@@ -34,9 +34,6 @@ pub use recorder::{Received, Recorder};
 pub use scheduler::Scheduler;
 pub use server::Simulator;
 
-/// What a prompt that no context holds is answered with.
-pub(crate) const OVERFLOW: &str = "the input length exceeds the context length";
-
 /// What every request handler works with.
 #[derive(Debug)]
 pub(crate) struct World {

@@ -5,6 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// What a prompt that is too long, and may not be cut, is answered with.
+pub(crate) const OVERFLOW: &str = "the input length exceeds the context length";
+/// The same where the model cannot have it cut.
+pub(crate) const NO_SHIFT: &str = "the prompt is longer than the context length currently available to the model; shorten the prompt, adjust the context length in settings, or use a model with a longer context length";
+
 /// One model on disk.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -18,6 +23,8 @@ pub struct Model {
     pub kv_per_token: u64,
     /// Whether it has embeddings only: the native endpoints then refuse to generate and to chat.
     pub embedding: bool,
+    /// Whether a prompt that is too long is cut, as for most models, rather than refused.
+    pub shifts: bool,
     /// Time to load it, where it differs from [`Settings::load_time`].
     pub load_time: Option<Duration>,
     /// Times that new weights came under its name.
@@ -34,6 +41,7 @@ impl Model {
             context: 8192,
             kv_per_token: 0,
             embedding: name.contains("minilm") || name.contains("embed"),
+            shifts: true,
             load_time: None,
             pulls: Arc::default(),
         }
@@ -44,6 +52,16 @@ impl Model {
     pub fn footprint(&self, context: u64, parallel: usize) -> u64 {
         let tokens = context.saturating_mul(parallel as u64);
         self.size.saturating_add(self.kv_per_token.saturating_mul(tokens))
+    }
+
+    /// Why a prompt of `words` is refused in this `context`. With `truncate`, what does not fit is left out
+    /// without a word, where the model can do that.
+    pub(crate) fn refusal(&self, words: u64, context: u64, truncate: bool) -> Option<&'static str> {
+        match (words > context, truncate) {
+            (true, false) => Some(OVERFLOW),
+            (true, true) if !self.shifts && !self.embedding => Some(NO_SHIFT),
+            _ => None,
+        }
     }
 
     /// A digest that depends on the name, and on how often new weights came.

@@ -13,7 +13,7 @@ use crate::faults::Fault;
 use crate::recorder::Running;
 use crate::scheduler::{Place, details};
 use crate::speech::{Speech, words};
-use crate::{OVERFLOW, World, embedding};
+use crate::{World, embedding};
 use lines::{Figures, Shape};
 
 pub(crate) const JSON: &str = "application/json; charset=utf-8";
@@ -78,11 +78,6 @@ impl Task {
             Task::Embed => false,
         }
     }
-
-    /// Whether a prompt longer than the context is cut rather than refused.
-    fn truncates(self, request: &Value) -> bool {
-        self == Task::Embed && request["truncate"] != json!(false)
-    }
 }
 
 /// Whether a request has a model loaded or unloaded, and no more.
@@ -131,8 +126,9 @@ pub(crate) async fn serve(
         Ok(place) => place,
         Err(refusal) => return refuse(refusal.status(), refusal.message()),
     };
-    if words(&request) > place.context && !task.truncates(&request) {
-        return refuse(400, OVERFLOW);
+    let truncate = request["truncate"] != json!(false);
+    if let Some(why) = model.refusal(words(&request), place.context, truncate) {
+        return refuse(400, why);
     }
     tokio::time::sleep(fault.delay()).await;
     if empty {

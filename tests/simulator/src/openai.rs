@@ -9,7 +9,7 @@ use crate::answer::{Answer, Parts, Reply, reply};
 use crate::faults::Fault;
 use crate::recorder::Running;
 use crate::speech::{CALL_ID, PROMPT_TOKENS, Speech, count, word, words};
-use crate::{OVERFLOW, World, embedding};
+use crate::{World, embedding};
 
 pub(crate) const JSON: &str = "application/json";
 const SSE: &str = "text/event-stream";
@@ -48,9 +48,9 @@ pub(crate) async fn serve(
             return error(refusal.status(), refusal.message());
         }
     };
-    if path != "/v1/embeddings" && words(&request) > place.context {
+    if let Some(why) = model.refusal(words(&request), place.context, true) {
         running.finish();
-        return error(400, OVERFLOW);
+        return error(400, why);
     }
     tokio::time::sleep(world.settings.first_token + fault.delay()).await;
     if path == "/v1/embeddings" {

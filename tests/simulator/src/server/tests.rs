@@ -2,7 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::models::Model;
+use crate::models::{Model, NO_SHIFT, OVERFLOW};
 
 const MODEL: &str = "llama3.2:3b";
 
@@ -144,7 +144,8 @@ async fn a_native_answer_says_what_a_v1_answer_says() {
 #[tokio::test]
 async fn a_prompt_longer_than_the_context_and_a_failed_load_are_told_in_both_shapes() {
     let small = Model { context: 4, ..Model::new(MODEL, 3) };
-    let simulator = start(Settings { models: vec![small], ..Settings::default() }).await;
+    let fixed = Model { context: 4, shifts: false, ..Model::new("fixed", 3) };
+    let simulator = start(Settings { models: vec![small, fixed], ..Settings::default() }).await;
     let ask = |words: &str, context: Option<u64>| {
         let mut body = json!({ "messages": [{ "role": "user", "content": words }] });
         if let Some(context) = context {
@@ -153,13 +154,26 @@ async fn a_prompt_longer_than_the_context_and_a_failed_load_are_told_in_both_sha
         body
     };
     let (v1, native) = ("/v1/chat/completions", "/api/chat");
-    let (status, answer) = post(&simulator, v1, ask("a b c d e", None)).await;
-    let message = json!(crate::OVERFLOW);
-    assert_eq!((status, &answer["error"]["message"]), (400, &message));
-    assert_eq!(post(&simulator, v1, ask("a b c d", None)).await.0, 200);
-    let (status, answer) = post(&simulator, native, ask("a b c d e", None)).await;
-    assert_eq!((status, &answer["error"]), (400, &message));
-    assert_eq!(post(&simulator, native, ask("a b c d e", Some(5))).await.0, 200);
+    // Both cut what is too long, unless they are told not to, or cannot.
+    for path in [v1, native] {
+        let mut body = ask("a b c d e", None);
+        assert_eq!(post(&simulator, path, body.clone()).await.0, 200);
+        body["truncate"] = json!(false);
+        let (status, answer) = post(&simulator, path, body.clone()).await;
+        if path == native {
+            assert_eq!((status, &answer["error"]), (400, &json!(OVERFLOW)));
+        } else {
+            assert_eq!(status, 200);
+        }
+        body["model"] = json!("fixed");
+        body["truncate"] = json!(true);
+        let (status, answer) = post(&simulator, path, body).await;
+        assert_eq!(status, 400);
+        assert!(answer["error"].to_string().contains(NO_SHIFT), "{answer}");
+    }
+    let mut longer = ask("a b c d e", Some(5));
+    longer["truncate"] = json!(false);
+    assert_eq!(post(&simulator, native, longer).await.0, 200);
     assert_eq!(simulator.scheduler().loads(MODEL), 2);
 
     let text = "llama runner process has terminated: exit status 2";
