@@ -58,6 +58,8 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// Access log format.
     pub log_format: LogFormat,
+    /// See [`Source::hash`].
+    pub hash: u32,
     /// Upstreams in order of preference; never empty.
     pub upstreams: Vec<UpstreamConfig>,
     /// The GPUs of this machine.

@@ -44,6 +44,7 @@ struct Server {
 pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let watched = Watched::new(file.as_ref(), &config);
     let metrics = start_metrics()?;
+    reload::in_force(&config);
     let sockets = Sockets::open(config.listen, config.admin).map_err(|cause| cause.to_string())?;
     let (data, admin) = sockets.addresses().map_err(|cause| cause.to_string())?;
     config.check_exposure(data, admin).map_err(|error| error.to_string())?;

@@ -120,12 +120,16 @@ async fn a_changed_file_is_noticed_and_a_bad_one_keeps_the_last_good() {
     let simulator = simulator(Settings::default()).await;
     let good = format!("upstreams:\n{}", upstream("host", &simulator, ""));
     let gateway = Gateway::start(BIN, &good);
+    let (successful, hash) = ("sluicegate_config_last_reload_successful", "sluicegate_config_hash");
+    assert_eq!(gateway.metric(successful).await, 1.0);
+    let first = gateway.metric(hash).await;
     gateway.write_config("upstreams:\n  host: { url: nonsense, kind: ollama }\n");
     eventually("the refusal is logged", async || gateway.stderr().contains("last good one stays"))
         .await;
     assert!(gateway.stderr().contains("config.yaml:4:"), "{}", gateway.stderr());
     assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200);
     assert_eq!(gateway.metric("sluicegate_config_reloads_total{result=\"error\"}").await, 1.0);
+    assert_eq!((gateway.metric(successful).await, gateway.metric(hash).await), (0.0, first));
     gateway.write_config(&format!(
         "upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n",
         dead_address()
@@ -134,6 +138,10 @@ async fn a_changed_file_is_noticed_and_a_bad_one_keeps_the_last_good() {
         post(gateway.data, CHAT, chat("")).await.status == 502
     })
     .await;
+    assert_eq!(gateway.metric(successful).await, 1.0);
+    assert_ne!(gateway.metric(hash).await, first);
+    let at = "sluicegate_config_last_reload_success_timestamp_seconds";
+    assert!(gateway.metric(at).await > 1e9);
     gateway.write_config(&format!("{good}breaker: {{ errors: 50 }}\n"));
     eventually("and back again", async || post(gateway.data, CHAT, chat("")).await.status == 200)
         .await;

@@ -8,7 +8,7 @@ use sluicegate_test_support::{Connection, Gateway, eventually, get, post, reques
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{BIN, CHAT, chat, paced, pair, simulator, upstream};
+use super::{BIN, CHAT, MODEL, chat, dead_address, paced, pair, simulator, upstream};
 
 #[tokio::test]
 async fn metrics_satisfy_promtool() {
@@ -130,6 +130,32 @@ async fn each_request_has_one_line_an_id_and_its_timing() {
     assert_eq!((&lines[0]["input_tokens"], &lines[0]["output_tokens"]), (&11.into(), &8.into()));
     assert_eq!(lines[1]["status"], 400);
     assert!(!gateway.stdout().contains("\"content\""), "prompts are not logged");
+}
+
+#[tokio::test]
+async fn a_line_tells_who_was_passed_over_and_what_the_cache_gave() {
+    let simulator = simulator(Settings::default()).await;
+    let config = format!(
+        "upstreams:\n  dead: {{ url: \"http://{}\", kind: ollama }}\n{}routes:\n  - {{ model: first, \
+         targets: [{{ upstream: dead }}], fallback: [{{ upstream: host, model: \"{MODEL}\" }}] }}\n  \
+         - {{ model: \"*\", targets: [{{ upstream: host }}] }}\n",
+        dead_address(),
+        upstream("host", &simulator, "")
+    );
+    for format in ["json", "text"] {
+        let log = format!("access_log: {{ format: {format} }}\n{config}");
+        let gateway = Gateway::start(BIN, &log);
+        let elsewhere = chat("").replace(MODEL, "first");
+        for body in [elsewhere, chat(r#""temperature":0"#), chat(r#""temperature":0"#)] {
+            assert_eq!(post(gateway.data, CHAT, body).await.status, 200);
+        }
+        eventually("all are written", async || gateway.stdout().lines().count() == 3).await;
+        let text = gateway.stdout();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].contains("fallback: dead failed (connect)"), "{text}");
+        assert!(lines[1].contains("miss") && lines[2].contains("hit-l1"), "{text}");
+        assert!(!lines[2].contains("passed") && !lines[0].contains("cache"), "{text}");
+    }
 }
 
 #[tokio::test]

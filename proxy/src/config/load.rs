@@ -94,6 +94,14 @@ impl Source {
             .map_err(|cause| self.explain(cause.without_snippet()))
     }
 
+    /// Tells the text from others, for people who compare: replicas that should have the same.
+    #[must_use]
+    pub fn hash(&self) -> u32 {
+        let hash = blake3::hash(self.text.as_bytes());
+        let [a, b, c, d, ..] = *hash.as_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// An error at a place in this text.
     #[must_use]
     pub fn error_at(&self, at: Location, message: impl Into<String>) -> ConfigError {

@@ -71,6 +71,7 @@ pub(super) fn validate(
         limits: raw.limits,
         cors_origins: raw.cors.origins,
         log_format: raw.access_log.format,
+        hash: source.hash(),
         upstreams,
         gpus: raw.gpus,
         routes,

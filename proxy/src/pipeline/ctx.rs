@@ -360,6 +360,8 @@ impl Ctx {
             asked: &self.asked,
             upstream: self.answered_by.as_ref().map(|(backend, _)| backend.name()),
             model: self.model(),
+            passed: self.progress.passed_over(),
+            cache: self.cached.as_ref().map(|cached| cached.outcome).filter(|one| *one != "bypass"),
             status: if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status },
             outcome: self.outcome,
             phase: self.phase.as_str(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use metrics::counter;
+use metrics::{counter, gauge};
 
 use super::{Server, upstream_tls};
 use crate::config::Config;
@@ -73,17 +73,27 @@ impl Watched {
         self.list(server);
         let result = match reload(server).await {
             Ok(()) => {
+                in_force(&server.shared.snapshot.load().config);
                 self.add_new(server.file.as_ref(), &server.shared.snapshot.load().config);
                 tracing::info!("configuration reloaded");
                 "ok"
             }
             Err(error) => {
+                gauge!(names::RELOADED).set(0.0);
                 tracing::error!("configuration not reloaded, the last good one stays:\n{error}");
                 "error"
             }
         };
         counter!(names::RELOADS, "result" => result).increment(1);
     }
+}
+
+/// Tells metrics of the configuration that is in force from now.
+pub(super) fn in_force(config: &Config) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    gauge!(names::RELOADED).set(1.0);
+    gauge!(names::RELOADED_AT).set(now.as_secs_f64());
+    gauge!(names::CONFIG_HASH).set(config.hash);
 }
 
 async fn reload(server: &Server) -> Result<(), String> {

@@ -53,6 +53,10 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     output_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    passed: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
 }
 
@@ -164,6 +168,8 @@ fn push_json(lines: &mut Vec<u8>, record: &Record<'_>, time: &str) {
         queued_ms: rounded(record.queued),
         input_tokens: record.usage.and_then(|usage| usage.prompt_tokens),
         output_tokens: record.usage.and_then(|usage| usage.completion_tokens),
+        passed: record.passed.as_deref(),
+        cache: record.cache,
         detail: record.detail,
     };
     // A line of strings and numbers always serialises into memory.
@@ -197,8 +203,13 @@ fn push_text(out: &mut String, record: &Record<'_>) {
         out.push_str(" upstream=");
         out.push_str(upstream);
     }
+    if let Some(cache) = record.cache {
+        out.push_str(" cache=");
+        out.push_str(cache);
+    }
     push_quoted(out, " asked=", record.asked);
     push_quoted(out, " model=", record.model.unwrap_or(""));
+    push_quoted(out, " passed=", record.passed.as_deref().unwrap_or(""));
     push_quoted(out, " detail=", record.detail.unwrap_or(""));
     let usage = record.usage.unwrap_or_default();
     for (name, count) in [(" in=", usage.prompt_tokens), (" out=", usage.completion_tokens)] {

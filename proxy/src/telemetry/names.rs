@@ -47,6 +47,12 @@ pub const CONNECTIONS_REFUSED: &str = "sluicegate_listener_refused_total";
 pub const BODY_BYTES: &str = "sluicegate_request_body_bytes";
 /// Configuration reloads by result.
 pub const RELOADS: &str = "sluicegate_config_reloads_total";
+/// 1 when the configuration file, as it was last read, is in force; 0 while it is not for being wrong.
+pub const RELOADED: &str = "sluicegate_config_last_reload_successful";
+/// When the configuration in force was read, in seconds since 1970.
+pub const RELOADED_AT: &str = "sluicegate_config_last_reload_success_timestamp_seconds";
+/// A number that tells the text of the configuration in force from others: replicas have the same.
+pub const CONFIG_HASH: &str = "sluicegate_config_hash";
 /// Decisions of plugins in shadow mode: `different` when they would have changed something.
 pub const PLUGIN_SHADOW: &str = "sluicegate_plugin_shadow_total";
 /// Calls not made because the plugin failed too often.
@@ -173,6 +179,9 @@ pub fn describe() {
     describe_counter!(CONNECTIONS_REFUSED, "Client connections turned away at the limit.");
     describe_gauge!(BODY_BYTES, Unit::Bytes, "Request body bytes held.");
     describe_counter!(RELOADS, "Configuration reloads.");
+    describe_gauge!(RELOADED, "1 when the configuration file as last read is in force.");
+    describe_gauge!(RELOADED_AT, Unit::Seconds, "When the configuration in force was read.");
+    describe_gauge!(CONFIG_HASH, "Tells the text of the configuration in force from others.");
     describe_counter!(PLUGIN_SHADOW, "Decisions of plugins in shadow mode.");
     describe_counter!(PLUGIN_SKIPPED, "Plugin calls not made after too many failures.");
     describe_counter!(PLUGIN_RELOADS, "Plugins loaded anew.");

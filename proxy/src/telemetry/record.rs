@@ -47,6 +47,10 @@ pub struct Record<'a> {
     pub upstream: Option<&'a str>,
     /// The model's name there.
     pub model: Option<&'a str>,
+    /// The targets passed over, and why.
+    pub passed: Option<String>,
+    /// What the cache had to do with it, where it was asked.
+    pub cache: Option<&'static str>,
     /// Status sent; 499 when the client left before any.
     pub status: u16,
     /// How it ended.
