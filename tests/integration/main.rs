@@ -31,6 +31,8 @@ mod clients;
 mod config;
 // TLS, metrics, logs, signals.
 mod operations;
+// What is shipped for Prometheus and Grafana.
+mod monitoring;
 // WASM plugins.
 mod plugins;
 // Answers given again.

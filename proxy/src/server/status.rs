@@ -96,7 +96,8 @@ impl Status {
     }
 }
 
-/// What is loaded, and how much of it on GPUs; zero for what is not, nothing for what is not known.
+/// What is loaded, and how much of it is on GPUs. What is not loaded takes no bytes, and no share of it is
+/// anywhere; of what is not known nothing is told.
 fn take_model_gauges(backend: &Backend) {
     let seen = backend.residency.seen();
     let figures = backend.figures.load();
@@ -108,7 +109,7 @@ fn take_model_gauges(backend: &Backend) {
         let share = |one: &Loaded| one.size_vram as f64 / one.size.max(1) as f64;
         let bytes = loaded.map(|one| one.map_or(0.0, |one| one.size_vram as f64));
         of(names::RESIDENT_BYTES).set(bytes.unwrap_or(f64::NAN));
-        let ratio = loaded.map(|one| one.map_or(0.0, share));
+        let ratio = loaded.flatten().map(share);
         of(names::RESIDENT_RATIO).set(ratio.unwrap_or(f64::NAN));
     }
 }
