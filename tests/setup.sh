@@ -88,10 +88,10 @@ nodejs() { # 20 or newer, for componentize-js; Debian 12 has 18, and 400 package
 }
 
 clients() {
-    version=$(sed -n 's/^openai==//p' tests/clients/python/requirements.txt)
+    version=$(paste -sd_ tests/clients/python/requirements.txt)
     python=target/clients/python
     if [ ! -e "$python/.$version" ]; then
-        say "installing the Python SDK openai $version into $python"
+        say "installing the Python SDKs $version into $python"
         python3 -m venv "$python"
         "$python/bin/pip" install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt
         touch "$python/.$version"

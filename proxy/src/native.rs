@@ -1,4 +1,4 @@
-//! Chat completions served through Ollama's own `/api/chat`.
+//! Chat completions, and messages of Anthropic's, served through Ollama's own `/api/chat`.
 //!
 //! Ollama's `/v1/chat/completions` has no way to say `num_ctx`, `keep_alive` or `think: true`. A
 //! route that sets one of them is served natively, and its client must not notice. So the reference
@@ -13,21 +13,26 @@
 //! * [`chat_request`]: the body of `/v1/chat/completions` to that of `/api/chat`
 //! * `messages`: its messages
 //! * [`answer`]: a whole native answer to a `chat.completion`
-//! * [`stream`]: native lines to server-sent events
+//! * [`stream`]: native lines to server-sent events; `chunks`: those of a chat completion
+//! * [`anthropic`] translates `/v1/messages`
 //! * [`context`]: how much context a request needs
 //! * [`count`]: the same for Anthropic's Messages API
 //! * [`least`]: what a prompt has at the very least
 //! * `json`: reading JSON the way Go reads it
 
 pub mod answer;
+pub mod anthropic;
 pub mod chat_request;
 pub mod context;
 pub mod count;
 pub mod least;
 pub mod stream;
 
+mod chunks;
+mod fields;
 mod json;
 mod messages;
+mod settings;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -79,12 +84,36 @@ impl Refusal {
 pub struct About {
     /// The model as the client asked for it.
     pub model: String,
-    /// Unix time, the same in every chunk.
-    pub created: u64,
-    /// Whether the client asked for a chunk with usage.
-    pub include_usage: bool,
     /// The answer's id, such as `chatcmpl-…`.
     pub id: String,
+    /// What it is to be.
+    pub form: Form,
+}
+
+/// What a native answer becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A chat completion.
+    Chat {
+        /// Unix time, the same in every chunk.
+        created: u64,
+        /// Whether the client asked for a chunk with usage.
+        include_usage: bool,
+    },
+    /// A message of Anthropic's.
+    Message {
+        /// Tokens of the prompt, guessed: a stream begins before they are counted.
+        prompt_tokens: u64,
+    },
+}
+
+impl Form {
+    fn created(self) -> u64 {
+        match self {
+            Form::Chat { created, .. } => created,
+            Form::Message { .. } => 0,
+        }
+    }
 }
 
 #[cfg(test)]

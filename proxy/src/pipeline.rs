@@ -22,6 +22,7 @@ pub mod obtain;
 pub mod plugins;
 pub mod prepare;
 pub mod progress;
+pub mod rejection;
 pub mod relay;
 mod replicas;
 pub mod source;

@@ -6,6 +6,8 @@ mod context;
 mod loads;
 // What else a route says.
 mod options;
+// Anthropic's Messages API.
+mod messages;
 // Streams and their ends.
 mod streams;
 

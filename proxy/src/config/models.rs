@@ -79,7 +79,7 @@ impl JsonSchema for Hours {
     }
 }
 
-/// Options of a route. Its chats are served through Ollama's native `/api/chat` where `num_ctx`,
+/// Options of a route. Its chats and messages are served through Ollama's native `/api/chat` where `num_ctx`,
 /// `keep_alive`, `think` or `runner` are given: Ollama's `/v1` cannot set them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -88,7 +88,7 @@ pub struct RouteOptions {
     /// that holds the prompt and its answer; it grows with what is asked, and is never smaller than
     /// what the model was loaded with. Prompts longer than a number get 400
     /// `context_length_exceeded`. Endpoints that cannot carry it (`/v1/completions`,
-    /// `/v1/responses`, `/v1/messages`) are refused for these models.
+    /// `/v1/responses`) are refused for these models.
     pub num_ctx: Option<NumCtx>,
     /// How long the model stays loaded after a request.
     pub keep_alive: Option<Period>,

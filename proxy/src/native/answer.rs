@@ -1,14 +1,14 @@
-//! A native answer, or one line of it, to OpenAI's form.
+//! A native answer, or one line of it; whole, to OpenAI's form.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::About;
 use super::json::{self, compact, is_string};
+use super::{About, Form, anthropic};
 
-/// Translates a whole native answer (status 200) to a `chat.completion`.
+/// Translates a whole native answer (status 200).
 ///
 /// # Errors
 /// The answer's own error, or a text saying that it is not one of Ollama's.
@@ -19,6 +19,13 @@ pub fn whole(native: &[u8], about: &About) -> Result<Vec<u8>, String> {
         let text = json::text(error);
         return Err(text.map_or_else(|| error.get().to_owned(), Cow::into_owned));
     }
+    match about.form {
+        Form::Chat { .. } => completion(&line, about),
+        Form::Message { .. } => anthropic::answer::message(&line, about),
+    }
+}
+
+fn completion(line: &Line<'_>, about: &About) -> Result<Vec<u8>, String> {
     let tool_calls = line.tool_calls(0)?;
     let message = Message {
         role: line.role(),
@@ -28,17 +35,18 @@ pub fn whole(native: &[u8], about: &About) -> Result<Vec<u8>, String> {
     };
     let reason = line.done_reason.as_deref().filter(|reason| !reason.is_empty());
     let finish_reason = reason.map(|reason| finish_reason(reason, !message.tool_calls.is_empty()));
+    let logprobs = logprobs(line.logprobs);
     let completion = Completion {
         id: &about.id,
         object: "chat.completion",
-        created: about.created,
+        created: about.form.created(),
         model: &about.model,
         system_fingerprint: FINGERPRINT,
-        choices: [Choice { index: 0, message, finish_reason, logprobs: logprobs(line.logprobs) }],
+        choices: [Choice { index: 0, message, finish_reason, logprobs }],
         usage: Usage::of(line.prompt_eval_count, line.eval_count),
         _debug_info: line._debug_info,
     };
-    let mut out = Vec::with_capacity(native.len() + 256);
+    let mut out = Vec::new();
     json::write(&completion, &mut out);
     out.push(b'\n');
     Ok(out)
@@ -167,16 +175,17 @@ impl Usage {
 /// A call in OpenAI's form.
 #[derive(Serialize)]
 pub(super) struct ToolCall<'a> {
-    id: Cow<'a, RawValue>,
+    pub id: Cow<'a, RawValue>,
     index: u64,
     r#type: &'static str,
-    function: Function<'a>,
+    pub function: Function<'a>,
 }
 
 #[derive(Serialize)]
-struct Function<'a> {
-    name: &'a RawValue,
-    arguments: String,
+pub(super) struct Function<'a> {
+    pub name: &'a RawValue,
+    /// JSON.
+    pub arguments: String,
 }
 
 impl<'a> ToolCall<'a> {

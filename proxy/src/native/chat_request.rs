@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::fields::{boolean, fields, integer, number};
 use super::json::{self, Keys, each, is_string, members, text};
+use super::settings::{self, Settings};
 use super::{Options, Refusal, Think, messages};
 
 /// Most alternatives Ollama gives for a token.
@@ -25,38 +26,11 @@ pub fn request(body: &[u8], model: &str, options: &Options) -> Result<Vec<u8>, R
     // Go reads what is no UTF-8 as U+FFFD.
     let body = String::from_utf8_lossy(body);
     let given = Given::read(&body)?;
-    let mut out = Vec::with_capacity(body.len() + 512);
-    out.extend_from_slice(b"{\"model\":");
-    json::write(&model, &mut out);
-    out.extend_from_slice(b",\"messages\":[");
-    let messages = given.messages;
     let missing = || Refusal::new("messages", "[] is too short - 'messages'");
-    messages::write(messages.ok_or_else(missing)?, &mut out)?;
-    out.push(b']');
-    let start = out.len();
-    json::write(&given.settings(options)?, &mut out);
-    // The settings' own brace: they go on where the messages ended.
-    out[start] = b',';
-    Ok(out)
-}
-
-/// Declares the request's fields once: their names on the wire are those in the struct.
-macro_rules! fields {
-    ($($name:ident),* $(,)?) => {
-        /// The fields Ollama reads, and `tool_choice`.
-        struct Given<'a> { $($name: Option<&'a RawValue>),* }
-
-        impl<'a> Given<'a> {
-            fn read(body: &'a str) -> Result<Self, Refusal> {
-                let found = members(body, Keys::AnyCase, [$(stringify!($name)),*]);
-                let [$($name),*] = found.map_err(|cause| Refusal {
-                    message: format!("the body is not a valid JSON object: {cause}"),
-                    param: None,
-                })?;
-                Ok(Self { $($name),* })
-            }
-        }
-    };
+    let messages = given.messages.ok_or_else(missing)?;
+    settings::body(model, &given.settings(options)?, body.len(), |out| {
+        messages::write(messages, out)
+    })
 }
 
 fields![
@@ -80,45 +54,20 @@ fields![
     _debug_render_only,
 ];
 
-/// All but the model and the messages. It is never empty: `stream` is always there.
-#[derive(Serialize)]
-struct Settings<'a> {
-    stream: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<Cow<'a, RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep_alive: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tools: Option<&'a RawValue>,
-    options: BTreeMap<&'a str, Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    think: Option<Think>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    logprobs: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_logprobs: Option<i64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    _debug_render_only: bool,
-    /// Without it, Ollama drops the oldest messages of a prompt that is too long, and answers as if
-    /// they had never been sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    truncate: Option<bool>,
-}
-
 impl<'a> Given<'a> {
     fn settings(&self, route: &'a Options) -> Result<Settings<'a>, Refusal> {
         let effort = self.think()?;
         Ok(Settings {
             stream: boolean("stream", self.stream)?,
             format: self.format()?,
-            keep_alive: route.keep_alive.as_deref().map(keep_alive),
-            tools: self.tools()?,
+            keep_alive: settings::keep_alive(route),
+            tools: self.tools()?.map(Cow::Borrowed),
             options: self.options(route)?,
             think: effort.or_else(|| route.think.clone()),
             logprobs: boolean("logprobs", self.logprobs)?,
             top_logprobs: self.top_logprobs()?,
             _debug_render_only: boolean("_debug_render_only", self._debug_render_only)?,
-            truncate: route.num_ctx.map(|_| false),
+            truncate: settings::truncate(route),
         })
     }
 
@@ -144,10 +93,7 @@ impl<'a> Given<'a> {
         if !stop.is_empty() {
             options.insert("stop", json::raw(&stop));
         }
-        options.extend(route.others.iter().map(|(name, value)| (name.as_str(), json::raw(value))));
-        if let Some(tokens) = route.num_ctx {
-            options.insert("num_ctx", json::raw(&tokens));
-        }
+        settings::force(&mut options, route);
         Ok(options)
     }
 
@@ -249,40 +195,6 @@ impl<'a> Given<'a> {
             .map(Some)
             .ok_or_else(|| Refusal::new("top_logprobs", "top_logprobs must be between 0 and 20"))
     }
-}
-
-/// Ollama takes seconds only as a number and other units only as a string.
-fn keep_alive(duration: &str) -> Box<RawValue> {
-    match serde_json::from_str::<serde_json::Number>(duration.trim()) {
-        Ok(seconds) => json::raw(&seconds),
-        Err(_) => json::raw(&duration),
-    }
-}
-
-fn boolean(field: &'static str, raw: Option<&RawValue>) -> Result<bool, Refusal> {
-    match raw.map(RawValue::get) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(Refusal::new(field, format!("`{field}` must be a boolean"))),
-    }
-}
-
-/// An integer of 64 bits as it is spelt: Go takes neither `1.0` nor `1e3` for one.
-fn integer<'a>(
-    field: &'static str,
-    raw: Option<&'a RawValue>,
-) -> Result<Option<&'a RawValue>, Refusal> {
-    let wrong = || Refusal::new(field, format!("`{field}` must be an integer"));
-    raw.map(|raw| raw.get().parse::<i64>().map(|_| raw).map_err(|_| wrong())).transpose()
-}
-
-fn number<'a>(
-    field: &'static str,
-    raw: Option<&'a RawValue>,
-) -> Result<Option<&'a RawValue>, Refusal> {
-    let wrong = || Refusal::new(field, format!("`{field}` must be a number"));
-    raw.map(|raw| serde_json::from_str::<f64>(raw.get()).map(|_| raw).map_err(|_| wrong()))
-        .transpose()
 }
 
 #[cfg(test)]

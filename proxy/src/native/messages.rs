@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+pub(super) use self::parts::base64;
 use self::parts::part_of;
 use super::Refusal;
 use super::json::{Keys, each, is_string, members, text};

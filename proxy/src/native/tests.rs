@@ -63,9 +63,8 @@ const ANSWERS: [(&str, &str); 10] = [
 fn about(include_usage: bool) -> About {
     About {
         model: "qwen3:8b".into(),
-        created: 1_787_306_400,
-        include_usage,
         id: "chatcmpl-7".into(),
+        form: Form::Chat { created: 1_787_306_400, include_usage },
     }
 }
 

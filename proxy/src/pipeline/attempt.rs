@@ -1,6 +1,5 @@
 //! One request to one target, up to the first content of its answer.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::backend::Backend;
 use super::prepare::Prepared;
+use super::rejection::Rejection;
 use crate::config::raw::Timeouts;
-use crate::error::{Dialect, Error, Kind, openai_type, render};
-use crate::native::{self, About};
+use crate::error::{Dialect, openai_type, render};
+use crate::native::{self, About, Form};
 use crate::openai::{MaybeError, error_text};
 use crate::request::Request;
 use crate::response::sse::{Framing, Splitter, Unit};
@@ -82,142 +82,6 @@ pub struct Stream {
     pub unreadable: Option<String>,
 }
 
-/// Why a target gave no answer.
-#[derive(Debug)]
-pub enum Rejection {
-    /// The exchange failed.
-    Failed(Failure),
-    /// It answered that it cannot: 429 or a 5xx.
-    Status {
-        /// The status.
-        status: StatusCode,
-        /// Its `Retry-After`.
-        retry_after: Option<HeaderValue>,
-        /// A person's text.
-        message: String,
-    },
-    /// Its stream began with an error or ended before any content.
-    EmptyStream(String),
-    /// It refused the gateway's own credentials.
-    Credentials(StatusCode),
-    /// It does not have the model, in its own words; another target may.
-    ModelAbsent(String),
-}
-
-impl Rejection {
-    /// The name in metrics.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Rejection::Failed(failure) => failure.as_str(),
-            Rejection::Status { status, .. } if status.as_u16() == 429 => "rate_limited",
-            Rejection::Status { status, .. } if status.as_u16() == 503 => "busy",
-            Rejection::Status { .. } => "status",
-            Rejection::EmptyStream(_) => "empty_stream",
-            Rejection::Credentials(_) => "credentials",
-            Rejection::ModelAbsent(_) => "model_absent",
-        }
-    }
-
-    /// Whether it says that the upstream is full, not that it is broken.
-    #[must_use]
-    pub fn is_back_pressure(&self) -> bool {
-        matches!(self, Rejection::Status { status, .. } if matches!(status.as_u16(), 429 | 503))
-    }
-
-    /// Whether the request may have been worked on, so that trying again multiplies the load.
-    #[must_use]
-    pub fn was_sent(&self) -> bool {
-        match self {
-            Rejection::Failed(Failure::Connect(_) | Failure::ConnectTimeout)
-            | Rejection::Credentials(_)
-            | Rejection::ModelAbsent(_) => false,
-            Rejection::Status { status, .. } => status.as_u16() != 429,
-            Rejection::Failed(_) | Rejection::EmptyStream(_) => true,
-        }
-    }
-
-    /// Why `upstream` gave no answer, in a word and in a sentence; `error` is what the client would be told.
-    #[must_use]
-    pub fn told(&self, upstream: &str, error: &Error) -> (Cow<'static, str>, String) {
-        match self {
-            // Its own words are for when nobody was asked after it.
-            Rejection::Status { status, .. } => {
-                let code = status.as_u16();
-                let sentence = format!("the upstream `{upstream}` answered with status {code}");
-                (format!("status {code}").into(), sentence)
-            }
-            Rejection::ModelAbsent(why) => {
-                (self.as_str().into(), format!("the upstream `{upstream}` answered: {why}"))
-            }
-            Rejection::Failed(_) | Rejection::EmptyStream(_) | Rejection::Credentials(_) => {
-                (self.as_str().into(), error.message.to_string())
-            }
-        }
-    }
-
-    /// The error for the client when nobody else can serve.
-    #[must_use]
-    pub fn error(&self, upstream: &str) -> Error {
-        match self {
-            Rejection::Failed(failure) => {
-                let kind = match failure {
-                    Failure::ConnectTimeout
-                    | Failure::FirstByteTimeout
-                    | Failure::Stalled
-                    | Failure::TotalTimeout => Kind::GatewayTimeout,
-                    Failure::Connect(_) | Failure::Broken(_) | Failure::Garbled(_) => {
-                        Kind::BadGateway
-                    }
-                };
-                let message = format!("the upstream `{upstream}` failed: {failure}");
-                let error = Error::new(kind, message);
-                if self.was_sent() { error.hopeless() } else { error }
-            }
-            Rejection::EmptyStream(why) => {
-                Error::new(Kind::BadGateway, format!("the upstream `{upstream}` failed: {why}"))
-            }
-            Rejection::Credentials(status) => {
-                let message = format!(
-                    "the upstream `{upstream}` refused the gateway's own credentials (status {})",
-                    status.as_u16()
-                );
-                Error::new(Kind::BadGateway, message)
-            }
-            Rejection::ModelAbsent(why) => {
-                Error::new(Kind::ModelNotFound, why.clone()).param("model")
-            }
-            Rejection::Status { status, message, retry_after } => {
-                let kind = match status.as_u16() {
-                    429 => Kind::RateLimited,
-                    503 => Kind::Overloaded,
-                    504 => Kind::GatewayTimeout,
-                    500 => Kind::Internal,
-                    _ => Kind::BadGateway,
-                };
-                let error = Error::new(kind, message.clone());
-                match retry_after
-                    .as_ref()
-                    .and_then(seconds)
-                    .or(self.is_back_pressure().then_some(1))
-                {
-                    Some(wait) => error.retry_after(Duration::from_secs(wait)),
-                    None => error.hopeless(),
-                }
-            }
-        }
-    }
-}
-
-/// `Retry-After` in seconds, given as such or as a date (RFC 9110, 10.2.3).
-fn seconds(value: &HeaderValue) -> Option<u64> {
-    let text = value.to_str().ok()?.trim();
-    text.parse().ok().or_else(|| {
-        let at = httpdate::parse_http_date(text).ok()?;
-        Some(at.duration_since(std::time::SystemTime::now()).map_or(1, |wait| wait.as_secs() + 1))
-    })
-}
-
 /// Sends `request` to `backend`. With `alone`, a refused connection is tried once more.
 pub async fn attempt(
     backend: &Backend,
@@ -228,7 +92,7 @@ pub async fn attempt(
     alone: bool,
 ) -> Result<Begun, Rejection> {
     let Prepared { path, body, native, .. } = prepared;
-    let call = Call { method: Method::POST, path, query: &request.query, headers, body };
+    let mut call = Call { method: Method::POST, path, query: &request.query, headers, body };
     let begun = Instant::now();
     let total = begun + timeouts.total.0;
     // An answer that is no stream begins when it is ready, however long that takes.
@@ -240,7 +104,24 @@ pub async fn attempt(
     }
     let reply = sent.map_err(Rejection::Failed)?;
     let deadlines = Deadlines { first: deadline, total, idle: timeouts.idle.0 };
-    classify(reply, (request, native), deadlines, alone).await
+    let begun = classify(reply, (request, native.as_ref()), deadlines, alone).await?;
+    let Some(body) = unthinking(&call.body, native.as_ref(), &begun) else { return Ok(begun) };
+    call.body = body;
+    let sent = exchange::send(&backend.origin, pool, &call, deadline).await;
+    let reply = sent.map_err(Rejection::Failed)?;
+    classify(reply, (request, native.as_ref()), deadlines, alone).await
+}
+
+/// What to send to a model that refused to think: clients of Anthropic's API ask that of every model, and
+/// Ollama's own `/v1/messages` has those that cannot just answer.
+fn unthinking(sent: &[u8], native: Option<&About>, begun: &Begun) -> Option<Bytes> {
+    let Form::Message { .. } = native?.form else { return None };
+    match &begun.body {
+        Begin::Whole(error) if begun.reply.status == StatusCode::BAD_REQUEST => {
+            native::anthropic::without_thought(sent, error).map(Bytes::from)
+        }
+        Begin::Whole(_) | Begin::Partial(_) | Begin::Stream(_) => None,
+    }
 }
 
 /// When an answer must have begun, and when it must have ended.
@@ -254,7 +135,7 @@ struct Deadlines {
 
 async fn classify(
     mut reply: Reply,
-    (request, native): (&Request, Option<About>),
+    (request, native): (&Request, Option<&About>),
     deadlines: Deadlines,
     alone: bool,
 ) -> Result<Begun, Rejection> {
@@ -281,10 +162,10 @@ async fn classify(
         return Ok(Begun { reply, body: Begin::Partial(Bytes::new()) });
     }
     if request.streaming && is_stream(&reply) {
-        let translator = native.map(|about| translated_stream(&mut reply, about));
+        let translator = native.map(|about| translated_stream(&mut reply, about.clone()));
         return first_content(reply, request, translator, deadlines.first).await;
     }
-    if let (Some(about), true) = (&native, status.is_success()) {
+    if let (Some(about), true) = (native, status.is_success()) {
         return translated_whole(reply, about, idle, total).await;
     }
     let (body, more) = reply.collect(HOLD_WHOLE, idle, total).await.map_err(Rejection::Failed)?;

@@ -71,8 +71,9 @@ pub(super) fn look(
 ///
 /// # Errors
 /// A 400 with OpenAI's code, where it does not.
-pub(super) fn check(body: &[u8], context: u64, model: &str) -> Result<(), Error> {
-    if body.len() as u64 > context && least::exceeds(body, &["messages"], context) {
+pub(super) fn check(request: &Request, context: u64, model: &str) -> Result<(), Error> {
+    let (body, members) = (&request.body, prompt(request.endpoint).unwrap_or_default());
+    if body.len() as u64 > context && least::exceeds(body, members, context) {
         return Err(exceeded(context, model));
     }
     Ok(())

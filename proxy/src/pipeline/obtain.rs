@@ -7,12 +7,13 @@ use metrics::counter;
 use tokio::time::{Instant, timeout_at};
 
 use super::Pipeline;
-use super::attempt::{Begun, CONTEXT_EXCEEDED, Rejection, attempt};
+use super::attempt::{Begun, CONTEXT_EXCEEDED, attempt};
 use super::backend::{Backend, Standing};
 use super::ctx::{Headers, Phase};
 use super::long_prompt::Cut;
 use super::prepare::{check, choose_context, prepare};
 use super::progress::Progress;
+use super::rejection::Rejection;
 use super::state::Snapshot;
 use crate::admission::{Ask, Decision, QueueFull, Slot, TurnedAway};
 use crate::breaker::{ModelPass, State};

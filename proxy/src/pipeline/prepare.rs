@@ -16,7 +16,7 @@ use super::plugins::form;
 use crate::config::admission::LongPrompts;
 use crate::config::models::{NumCtx, RouteOptions, Think};
 use crate::error::{Error, Kind};
-use crate::native::{self, About, context};
+use crate::native::{self, About, Form, anthropic, context, count};
 use crate::plugin::document::Document;
 use crate::plugin::edit;
 use crate::request::Request;
@@ -79,13 +79,14 @@ pub(super) fn check(backend: &Backend, request: &Request, model: &str) -> Result
         return if rejects { long_prompt::look(backend, request, model).map(drop) } else { Ok(()) };
     };
     match (request.endpoint, runner.num_ctx) {
-        (Endpoint::ChatCompletions, Some(NumCtx::Tokens(context))) => {
-            long_prompt::check(&request.body, context, model)
+        (Endpoint::ChatCompletions | Endpoint::Messages, Some(NumCtx::Tokens(context))) => {
+            long_prompt::check(request, context, model)
         }
-        (Endpoint::Completions | Endpoint::Responses | Endpoint::Messages, _) => {
+        (Endpoint::Completions | Endpoint::Responses, _) => {
             let message = format!(
                 "`{model}` is run here with options that `{}` cannot carry, and would be loaded anew \
-                 for this request; use /v1/chat/completions, or a model made with a Modelfile",
+                 for this request; use /v1/chat/completions or /v1/messages, or a model made with a \
+                 Modelfile",
                 request.endpoint.path()
             );
             Err(Error::new(Kind::InvalidRequest, message).param("model"))
@@ -110,7 +111,9 @@ pub(super) fn prepare(
         return as_it_came(backend, request, model);
     }
     match request.endpoint {
-        Endpoint::ChatCompletions => chat(backend, request, route, model),
+        Endpoint::ChatCompletions | Endpoint::Messages => {
+            translated(backend, request, route, model)
+        }
         Endpoint::ApiChat | Endpoint::ApiGenerate => {
             let mut prepared = as_it_came(backend, request, model)?;
             if let Some(runner) = runner {
@@ -136,7 +139,7 @@ fn as_it_came(backend: &Backend, request: &Request, model: &str) -> Result<Prepa
     Ok(Prepared { path: request.endpoint.path(), body, native: None, cut })
 }
 
-fn chat(
+fn translated(
     backend: &Backend,
     request: &Request,
     route: Option<&RouteOptions>,
@@ -156,7 +159,11 @@ fn chat(
     });
     let others = backend.runner(model).map(|runner| runner.others.clone()).unwrap_or_default();
     let options = native::Options { num_ctx, keep_alive, think, others };
-    let body = native::request(&request.body, model, &options).map_err(refused)?;
+    let body = match request.endpoint {
+        Endpoint::Messages => anthropic::request(&request.body, model, &options),
+        _ => native::request(&request.body, model, &options),
+    };
+    let body = body.map_err(refused)?;
     let native = Some(about(request, model));
     // It is sent with `truncate: false`.
     Ok(Prepared { path: "/api/chat", body: body.into(), native, cut: None })
@@ -168,12 +175,20 @@ pub(super) fn choose_context(backend: &Backend, request: &Request, model: &str) 
     match backend.runner(model)?.num_ctx? {
         NumCtx::Tokens(tokens) => Some(tokens),
         NumCtx::Auto(_) => {
-            let prompt = context::prompt_tokens_estimate(&request.body);
+            let prompt = prompt_tokens(request);
             let answer = request.max_tokens().unwrap_or(ANSWER_TOKENS);
             // An estimate may be a quarter too low.
             let needed = prompt.saturating_add(prompt / 4).saturating_add(answer);
             Some(backend.grow_context(model, needed))
         }
+    }
+}
+
+/// Tokens of its prompt, guessed. What is malformed is told when it is translated.
+fn prompt_tokens(request: &Request) -> u64 {
+    match request.endpoint {
+        Endpoint::Messages => count::message_tokens(&request.body).unwrap_or_default(),
+        _ => context::prompt_tokens_estimate(&request.body),
     }
 }
 
@@ -258,11 +273,17 @@ fn refused(refusal: native::Refusal) -> Error {
 
 fn about(request: &Request, model: &str) -> About {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    About {
-        model: model.to_owned(),
-        created: now.as_secs(),
-        // Taken out again where the client did not ask for it.
-        include_usage: request.streaming,
-        id: format!("chatcmpl-{:016x}", fastrand::u64(..)),
-    }
+    let (kind, form) = match request.endpoint {
+        Endpoint::Messages => {
+            // A whole answer has the count.
+            let prompt_tokens = if request.streaming { prompt_tokens(request) } else { 0 };
+            ("msg_", Form::Message { prompt_tokens })
+        }
+        // Usage is taken out again where the client did not ask for it.
+        _ => {
+            let form = Form::Chat { created: now.as_secs(), include_usage: request.streaming };
+            ("chatcmpl-", form)
+        }
+    };
+    About { model: model.to_owned(), id: format!("{kind}{:016x}", fastrand::u64(..)), form }
 }

@@ -56,12 +56,14 @@ async fn anew(requests: Vec<(&'static str, Value)>) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn native_requests_do_not_have_the_model_loaded_anew() {
+async fn other_endpoints_do_not_have_the_model_loaded_anew() {
     let messages = json!([{ "role": "user", "content": "hi" }]);
     let anew = anew(vec![
         ("/api/chat", json!({ "messages": messages })),
         ("/api/chat", json!({ "messages": messages, "options": { "num_ctx": 2048 } })),
         ("/api/generate", json!({ "prompt": "hi" })),
+        ("/v1/messages", json!({ "max_tokens": 8, "messages": messages })),
+        ("/v1/messages", json!({ "max_tokens": 8, "messages": messages, "stream": true })),
     ]);
     assert_eq!(anew.await, Vec::<&str>::new());
 }
@@ -70,11 +72,9 @@ async fn native_requests_do_not_have_the_model_loaded_anew() {
 async fn endpoints_that_cannot_carry_the_options_are_refused() {
     let (gateway, host) = wide(slow_to_load()).await;
     assert_eq!(chat(&gateway, "wide", "").await.status, 200);
-    let messages = json!([{ "role": "user", "content": "hi" }]);
     for (path, mut body) in [
         ("/v1/completions", json!({ "prompt": "hi" })),
         ("/v1/responses", json!({ "input": "hi" })),
-        ("/v1/messages", json!({ "max_tokens": 8, "messages": messages })),
     ] {
         body["model"] = json!("wide");
         let answer = post(gateway.data, path, body.to_string()).await;

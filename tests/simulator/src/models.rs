@@ -23,6 +23,8 @@ pub struct Model {
     pub kv_per_token: u64,
     /// Whether it has embeddings only: the native endpoints then refuse to generate and to chat.
     pub embedding: bool,
+    /// Whether it can be asked to think.
+    pub thinks: bool,
     /// Whether a prompt that is too long is cut, as for most models, rather than refused.
     pub shifts: bool,
     /// Time to load it, where it differs from [`Settings::load_time`].
@@ -41,6 +43,7 @@ impl Model {
             context: 8192,
             kv_per_token: 0,
             embedding: name.contains("minilm") || name.contains("embed"),
+            thinks: true,
             shifts: true,
             load_time: None,
             pulls: Arc::default(),

@@ -13,7 +13,7 @@ use crate::faults::Fault;
 use crate::recorder::Running;
 use crate::scheduler::{Place, details};
 use crate::speech::{Speech, words};
-use crate::{World, embedding};
+use crate::{Model, World, embedding};
 use lines::{Figures, Shape};
 
 pub(crate) const JSON: &str = "application/json; charset=utf-8";
@@ -58,13 +58,17 @@ impl Task {
     }
 
     /// Why a request is wrong before anything is loaded for it.
-    fn check(self, request: &Value, embedding: bool) -> Result<(), String> {
+    fn check(self, request: &Value, model: &Model) -> Result<(), String> {
         let verb = match self {
             Task::Embed => return embedding::inputs(request).map(drop).map_err(str::to_owned),
             Task::Chat => "chat",
             Task::Generate => "generate",
         };
-        if embedding {
+        let thinks = request["think"] == json!(true) || request["think"].is_string();
+        if thinks && !model.thinks {
+            return Err(format!("{} does not support thinking", request["model"]));
+        }
+        if model.embedding {
             return Err(format!("{} does not support {verb}", request["model"]));
         }
         Ok(())
@@ -118,7 +122,7 @@ pub(crate) async fn serve(
         world.scheduler.unload(&model.name);
         return reply(200, JSON, Answer::whole(shape.empty("unload").to_string()));
     }
-    if let Err(cause) = task.check(&request, model.embedding) {
+    if let Err(cause) = task.check(&request, model) {
         return refuse(400, &cause);
     }
     let context = request["options"]["num_ctx"].as_u64().filter(|tokens| *tokens > 0);

@@ -282,6 +282,7 @@ fn get(world: &World, path: &str) -> Result<Reply, Infallible> {
             "started": world.recorder.started(),
             "finished": world.recorder.finished(),
             "aborted": world.recorder.aborted(),
+            "last": world.recorder.last().map(|last| json!({ "path": last.path, "body": String::from_utf8_lossy(&last.body) })),
         })),
         "/api/version" => ok(json!({ "version": world.settings.version })),
         "/api/ps" => ok(world.scheduler.ps()),

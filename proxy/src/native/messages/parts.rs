@@ -67,7 +67,7 @@ fn image_data(url: Cow<'_, str>) -> Result<Cow<'_, str>, Refusal> {
 }
 
 /// `data` when it is what Go decodes as base64: padded, with or without line ends.
-fn base64(data: Cow<'_, str>) -> Option<Cow<'_, str>> {
+pub fn base64(data: Cow<'_, str>) -> Option<Cow<'_, str>> {
     let data =
         if data.contains(['\r', '\n']) { Cow::Owned(data.replace(['\r', '\n'], "")) } else { data };
     let digits = data.trim_end_matches('=');

@@ -1,0 +1,258 @@
+//! The messages of Anthropic's form to those of Ollama's.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::super::Refusal;
+use super::super::json::{self, Keys, each, is_string, members, text};
+use super::super::messages::base64;
+use super::no_search;
+
+/// The field that refusals here name.
+const PARAM: &str = "messages";
+
+/// Writes Ollama's form of `system` and `messages`, comma-separated, to `out`.
+pub fn write(
+    system: Option<&RawValue>,
+    messages: Option<&RawValue>,
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    let mut writer = Writer { out, first: true };
+    if let Some(content) = system.map(said).transpose()?.and_then(Texts::joined) {
+        let role = "system".into();
+        writer.push(&Message { role, content: Some(content), ..Message::default() });
+    }
+    let missing = || refused("messages is required");
+    let mut seen = false;
+    each(
+        messages.ok_or_else(missing)?,
+        || refused("`messages` must be an array"),
+        |message| {
+            seen = true;
+            convert(message, &mut writer)
+        },
+    )?;
+    if seen { Ok(()) } else { Err(missing()) }
+}
+
+fn refused(message: impl Into<String>) -> Refusal {
+    Refusal::new(PARAM, message)
+}
+
+/// A message, as one of Ollama's and one for each result of a tool.
+fn convert(message: &RawValue, writer: &mut Writer<'_>) -> Result<(), Refusal> {
+    let [role, content] = members(message.get(), Keys::AnyCase, ["role", "content"])
+        .map_err(|_| refused("a message must be an object"))?;
+    let role = role.and_then(text).unwrap_or_default().to_lowercase();
+    let mut parts = Parts::default();
+    match content {
+        Some(content) if is_string(content) => parts.texts.0.push(content),
+        Some(content) => each(content, not_content, |block| parts.take(block))?,
+        None => {}
+    }
+    let Parts { texts, images, calls, thinking, results } = parts;
+    let content = texts.joined();
+    // A user's words come after the results they are about.
+    let results_first = role == "user";
+    if results_first {
+        results.iter().for_each(|result| writer.push(result));
+    }
+    if content.is_some() || !images.is_empty() || !calls.is_empty() || thinking.is_some() {
+        let role = Cow::Owned(role);
+        let tool_calls = calls;
+        writer.push(&Message { role, content, images, tool_calls, thinking, tool_call_id: None });
+    }
+    if !results_first {
+        results.iter().for_each(|result| writer.push(result));
+    }
+    Ok(())
+}
+
+fn not_content() -> Refusal {
+    refused("`content` must be a string or an array of blocks")
+}
+
+/// What the blocks of a message hold.
+#[derive(Default)]
+struct Parts<'a> {
+    texts: Texts<'a>,
+    images: Vec<Cow<'a, str>>,
+    calls: Vec<Call<'a>>,
+    thinking: Option<&'a RawValue>,
+    results: Vec<Message<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn take(&mut self, block: &'a RawValue) -> Result<(), Refusal> {
+        let names =
+            ["type", "text", "source", "id", "name", "input", "tool_use_id", "content", "thinking"];
+        let found = members(block.get(), Keys::AnyCase, names)
+            .map_err(|_| refused("a block must be an object"))?;
+        let [kind, words, source, id, name, input, tool_use_id, content, thinking] = found;
+        match kind.and_then(text).as_deref() {
+            Some("text") => self.texts.take(words)?,
+            Some("image") => self.images.push(image(source)?),
+            Some("tool_use" | "server_tool_use") => {
+                let id = present(id, "id")?;
+                let name = present(name, "name")?;
+                let empty = || Cow::Owned(json::raw(&serde_json::json!({})));
+                let arguments = input.map_or_else(empty, Cow::Borrowed);
+                self.calls.push(Call { id, function: Function { name, arguments } });
+            }
+            Some("tool_result") => self.results.push(result(tool_use_id, content)?),
+            Some("web_search_tool_result") => return Err(no_search(PARAM)),
+            Some("thinking") => {
+                self.thinking = thinking.filter(|it| is_string(it) && it.get() != EMPTY);
+            }
+            // Thoughts that only Anthropic can read, and what is newer than this.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+const EMPTY: &str = r#""""#;
+
+fn present<'a>(value: Option<&'a RawValue>, name: &str) -> Result<&'a RawValue, Refusal> {
+    let missing = || refused(format!("tool_use block missing required '{name}' field"));
+    value.filter(|it| is_string(it) && it.get() != EMPTY).ok_or_else(missing)
+}
+
+fn image(source: Option<&RawValue>) -> Result<Cow<'_, str>, Refusal> {
+    let invalid = || refused("invalid image source");
+    let [kind, data] = members(source.ok_or_else(invalid)?.get(), Keys::AnyCase, ["type", "data"])
+        .map_err(|_| invalid())?;
+    let kind = kind.and_then(text).unwrap_or_default();
+    if kind != "base64" {
+        let message =
+            format!("invalid image source type: {kind}. Only base64 images are supported.");
+        return Err(refused(message));
+    }
+    let data = data.and_then(text).and_then(base64);
+    data.ok_or_else(|| refused("invalid base64 image data"))
+}
+
+fn result<'a>(
+    id: Option<&'a RawValue>,
+    content: Option<&'a RawValue>,
+) -> Result<Message<'a>, Refusal> {
+    let (mut texts, mut images) = (Texts::default(), Vec::new());
+    match content {
+        Some(content) if is_string(content) => texts.0.push(content),
+        Some(content) if content.get().starts_with('[') => each(content, not_content, |block| {
+            let [kind, words, source] =
+                members(block.get(), Keys::Exact, ["type", "text", "source"])
+                    .map_err(|_| refused("a block must be an object"))?;
+            match kind.and_then(text).as_deref() {
+                Some("text") => texts.take(words)?,
+                Some("image") => images.push(image(source)?),
+                _ => {}
+            }
+            Ok(())
+        })?,
+        _ => {}
+    }
+    let content = texts.joined().unwrap_or_else(|| Cow::Owned(json::raw(&"")));
+    Ok(Message {
+        role: "tool".into(),
+        content: Some(content),
+        images,
+        tool_call_id: id.filter(|id| is_string(id)),
+        ..Message::default()
+    })
+}
+
+/// A text, or the texts of blocks.
+fn said(raw: &RawValue) -> Result<Texts<'_>, Refusal> {
+    let mut texts = Texts::default();
+    if is_string(raw) {
+        texts.0.push(raw);
+        return Ok(texts);
+    }
+    let wrong = || Refusal::new("system", "`system` must be a string or an array of blocks");
+    each(raw, wrong, |block| {
+        let [kind, words] =
+            members(block.get(), Keys::Exact, ["type", "text"]).map_err(|_| wrong())?;
+        if kind.and_then(text).as_deref() == Some("text") { texts.take(words) } else { Ok(()) }
+    })?;
+    Ok(texts)
+}
+
+/// Texts that are one for Ollama, as they are spelt.
+#[derive(Default)]
+struct Texts<'a>(Vec<&'a RawValue>);
+
+impl<'a> Texts<'a> {
+    fn take(&mut self, words: Option<&'a RawValue>) -> Result<(), Refusal> {
+        match words {
+            Some(words) if !is_string(words) => Err(refused("`text` of a block must be a string")),
+            words => {
+                self.0.extend(words);
+                Ok(())
+            }
+        }
+    }
+
+    /// All of them; `None` when they say nothing.
+    fn joined(self) -> Option<Cow<'a, RawValue>> {
+        let mut said = self.0.into_iter().filter(|text| text.get() != EMPTY);
+        let first = said.next()?;
+        let rest: Vec<&str> = said.map(inner).collect();
+        if rest.is_empty() {
+            return Some(Cow::Borrowed(first));
+        }
+        let joined = format!("\"{}{}\"", inner(first), rest.concat());
+        // Strings without their quotes, in quotes, are one.
+        RawValue::from_string(joined).ok().map(Cow::Owned)
+    }
+}
+
+/// A JSON string without its quotes.
+fn inner(string: &RawValue) -> &str {
+    let quoted = string.get();
+    &quoted[1..quoted.len() - 1]
+}
+
+/// A message as Ollama has it.
+#[derive(Default, Serialize)]
+struct Message<'a> {
+    role: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Cow<'a, RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    id: &'a RawValue,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a RawValue,
+    arguments: Cow<'a, RawValue>,
+}
+
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    first: bool,
+}
+
+impl Writer<'_> {
+    fn push(&mut self, message: &Message<'_>) {
+        if !std::mem::replace(&mut self.first, false) {
+            self.out.push(b',');
+        }
+        json::write(message, self.out);
+    }
+}
