@@ -57,6 +57,10 @@ pub trait Source: Send + Sync {
     fn readiness(&self) -> Readiness;
     /// Every upstream.
     fn upstreams(&self) -> Vec<UpstreamStatus>;
+    /// What plugins decided about the last requests, newest first.
+    fn decisions(&self) -> Vec<Arc<Decision>>;
+    /// Why the configuration file, as it was last read, is not in force.
+    fn config_problem(&self) -> Option<Arc<String>>;
     /// What plugins decided about a request, if it was one of the last.
     fn decision(&self, id: &str) -> Option<Arc<Decision>>;
     /// The GPUs of this machine.
@@ -136,6 +140,10 @@ impl Admin {
             "/api/queue" => json(StatusCode::OK, &self.source.queues()),
             "/api/events" => json(StatusCode::OK, &self.source.events()),
             "/api/status" => json(StatusCode::OK, &self.status()),
+            "/api/decisions" => {
+                let decisions = self.source.decisions();
+                json(StatusCode::OK, &decisions.iter().map(|one| &**one).collect::<Vec<_>>())
+            }
             _ => self.named(path),
         }
     }
@@ -146,6 +154,7 @@ impl Admin {
         let events = source.events().iter().take(SHOWN_EVENTS).map(|one| (**one).clone()).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_problem: source.config_problem().map(|why| (*why).clone()),
             upstreams: source.upstreams(),
             gpus: source.gpus(),
             models: source.models(),
@@ -158,7 +167,7 @@ impl Admin {
         let Some(id) = path.strip_prefix("/api/decisions/") else {
             let message = "the admin listener has /metrics, /healthz, /readyz, /api/status, /api/upstreams, \
                            /api/gpu[/history], /api/models[/load|unload|pin|unpin], /api/queue, /api/events, \
-                           /api/decisions/{request-id} and /api/cache/entries[/{id}]";
+                           /api/decisions[/{request-id}] and /api/cache/entries[/{id}]";
             return Err(Error::new(Kind::UnknownPath, message));
         };
         match self.source.decision(id) {

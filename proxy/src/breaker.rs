@@ -246,6 +246,16 @@ impl Breaker {
         }
     }
 
+    /// The upstream, which could not be reached, can be again: it is probed at once where errors opened the
+    /// breaker.
+    pub fn back(&self) {
+        let mut inner = self.inner.lock();
+        let by_errors = inner.held.is_none() && inner.reason == Some(Reason::Errors);
+        if let (Phase::Open { until }, true) = (&mut inner.phase, by_errors) {
+            *until = Instant::now();
+        }
+    }
+
     fn success(&self, probe: Option<u64>, work: u64) {
         let mut inner = self.inner.lock();
         // While Closed no failure is forgotten for a success: one that fails half its requests is to

@@ -20,10 +20,10 @@ const BAD_CONFIG: u8 = 64;
 
 /// An OpenAI-compatible gateway for the GPUs you own.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,19 +65,18 @@ enum Command {
     Schema,
 }
 
-/// Runs the command that was asked for; serving is the default.
+/// Runs the command that was asked for.
 #[must_use]
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
-        None => serve::run(None),
-        Some(Command::Serve { config }) => serve::run(config),
-        Some(Command::Status(options)) => status::run(&options),
-        Some(Command::Model { command }) => model::run(&command),
-        Some(Command::Check { file }) => check::run(&file),
-        Some(Command::Key { command }) => key::run(&command),
-        Some(Command::Cache { command }) => cache::run(&command),
-        Some(Command::Plugin { command }) => plugin::run(&command),
-        Some(Command::Schema) => match crate::config::schema() {
+        Command::Serve { config } => serve::run(config),
+        Command::Status(options) => status::run(&options),
+        Command::Model { command } => model::run(&command),
+        Command::Check { file } => check::run(&file),
+        Command::Key { command } => key::run(&command),
+        Command::Cache { command } => cache::run(&command),
+        Command::Plugin { command } => plugin::run(&command),
+        Command::Schema => match crate::config::schema() {
             Ok(text) => print(&text),
             Err(cause) => fail(1, &cause.to_string()),
         },

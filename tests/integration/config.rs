@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Connection, Gateway, eventually, post};
+use sluicegate_test_support::{Connection, Gateway, eventually, get, post};
 
 use super::{BIN, CHAT, chat, dead_address, paced, simulator, upstream};
 
@@ -130,6 +130,9 @@ async fn a_changed_file_is_noticed_and_a_bad_one_keeps_the_last_good() {
     assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200);
     assert_eq!(gateway.metric("sluicegate_config_reloads_total{result=\"error\"}").await, 1.0);
     assert_eq!((gateway.metric(successful).await, gateway.metric(hash).await), (0.0, first));
+    let shown =
+        || async { get(gateway.admin, "/api/status").await.json()["config_problem"].clone() };
+    assert!(shown().await.to_string().contains("config.yaml:4:"), "{}", shown().await);
     gateway.write_config(&format!(
         "upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n",
         dead_address()
@@ -139,6 +142,7 @@ async fn a_changed_file_is_noticed_and_a_bad_one_keeps_the_last_good() {
     })
     .await;
     assert_eq!(gateway.metric(successful).await, 1.0);
+    assert!(shown().await.is_null());
     assert_ne!(gateway.metric(hash).await, first);
     let at = "sluicegate_config_last_reload_success_timestamp_seconds";
     assert!(gateway.metric(at).await > 1e9);

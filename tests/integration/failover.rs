@@ -237,6 +237,45 @@ async fn a_failing_upstream_is_left_alone_probed_and_taken_back() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_is_down_is_told_as_such_and_taken_back_as_soon_as_it_answers() {
+    let terms = "breaker: { errors: 3, open_for: 10m }\nadmission: { vram: { poll: 50ms } }";
+    let (gateway, mut simulator) = pair(Settings::default(), terms).await;
+    assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200);
+    simulator.kill().await;
+    let status = || async { get(gateway.admin, "/api/status").await.json() };
+    eventually("it is seen to be down", async || {
+        let status = status().await;
+        status["upstreams"][0]["reachable"] == json!(false)
+            && status["events"].to_string().contains("not reachable at http://127.0.0.1:")
+    })
+    .await;
+    assert_eq!(get(gateway.admin, "/readyz").await.status, 503);
+    for _ in 0..3 {
+        assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 502);
+    }
+    let rejected = post(gateway.data, CHAT, chat("")).await;
+    assert_eq!(rejected.status, 503);
+    assert!(rejected.text().contains("host: cannot connect: "), "{}", rejected.text());
+    let shown = std::process::Command::new(BIN)
+        .args(["status", "--admin", &gateway.admin.to_string()])
+        .output()
+        .expect("runs");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("not reachable (cannot connect"), "{shown}");
+    simulator.revive().await.expect("the port is free");
+    // Long before the breaker would have it probed.
+    eventually("it serves again", async || post(gateway.data, CHAT, chat("")).await.status == 200)
+        .await;
+    eventually("and is told to", async || {
+        let status = status().await;
+        status["events"].to_string().contains("reachable again")
+            && status["upstreams"][0]["reachable"] == json!(true)
+    })
+    .await;
+    assert_eq!(get(gateway.admin, "/readyz").await.status, 200);
+}
+
+#[tokio::test]
 async fn what_is_no_whole_answer_is_none_and_the_next_target_serves() {
     let second = simulator(Settings::default()).await;
     for (answer, why) in [
@@ -383,6 +422,25 @@ async fn an_unreachable_upstream_is_an_error_that_says_so() {
     assert_eq!(answer.status, 502);
     assert!(answer.json()["error"]["message"].as_str().expect("text").contains("cannot connect"));
     eventually("the start says so too", async || gateway.stderr().contains("NOT reachable")).await;
+}
+
+#[tokio::test]
+async fn the_start_warns_of_models_that_are_not_there() {
+    let simulator = simulator(Settings::default()).await;
+    let models = "models: { \"typo:1b\": { pin: true } }";
+    let config = format!(
+        "upstreams:\n{}routes:\n  - {{ model: assistant, targets: [{{ upstream: host, model: \"gone:1b\" }}] }}\n",
+        upstream("host", &simulator, models)
+    );
+    let gateway = Gateway::start(BIN, &config);
+    for model in ["typo:1b", "gone:1b"] {
+        eventually("it is told", async || {
+            let told = gateway.stderr();
+            let line = told.lines().find(|line| line.contains("warning") && line.contains(model));
+            line.is_some_and(|line| line.contains(&format!("`ollama pull {model}`")))
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -103,6 +103,19 @@ pub fn digest(wasm: &[u8]) -> String {
     })
 }
 
+/// What a file that is no component is instead
+/// (<https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>).
+fn check_kind(wasm: &[u8]) -> Result<(), &'static str> {
+    // The version of core modules, then the layer, which is theirs as well.
+    match (wasm.get(..4), wasm.get(4..8)) {
+        (Some(b"\0asm"), Some([1, 0, 0, 0])) => {
+            Err("it is a core module, and a component is expected: build it for wasm32-wasip2")
+        }
+        (Some(b"\0asm"), _) => Ok(()),
+        _ => Err("it is no WASM file"),
+    }
+}
+
 impl Plugin {
     /// Compiles `wasm`, or finds it compiled, and asks it who it is. Takes up to seconds: not for
     /// a request's path. `store` is what a plugin of this name has stored before.
@@ -116,9 +129,13 @@ impl Plugin {
         store: Arc<Store>,
     ) -> Result<Self, LoadError> {
         let wrong = |cause: wasmtime::Error| LoadError::Component(format!("{cause:#}"));
+        check_kind(wasm).map_err(|why| LoadError::Component(why.into()))?;
         let component = Component::new(&engine.wasmtime, wasm).map_err(wrong)?;
         let pre = engine.linker.instantiate_pre(&component).map_err(wrong)?;
-        let exports = Exports::find(&pre).map_err(wrong)?;
+        let exports = Exports::find(&pre).map_err(|cause| {
+            let why = "it is no plugin, or one for another version of the contract";
+            LoadError::Component(format!("{why}: {cause:#}"))
+        })?;
         let shared = Arc::new(Shared {
             config_text: settings.config.to_string(),
             config: settings.config.clone(),

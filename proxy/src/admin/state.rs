@@ -11,6 +11,9 @@ use crate::telemetry::events::Event;
 pub struct Status {
     /// The gateway's version.
     pub version: String,
+    /// Why the configuration file, as it was last read, is not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_problem: Option<String>,
     /// See [`UpstreamStatus`].
     pub upstreams: Vec<UpstreamStatus>,
     /// The GPUs of its machine.

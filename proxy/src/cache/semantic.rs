@@ -12,6 +12,7 @@ mod batch;
 mod disk;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ pub struct Semantic {
     /// Cosines at which answers were given wrongly, by their keys; outlives the answers.
     wrong: Mutex<HashMap<Key, f64>>,
     disk: OnceLock<Disk>,
+    /// It was told that the embedder is too slow.
+    slow: AtomicBool,
 }
 
 /// Keys of which a wrong cosine is remembered.
@@ -111,6 +114,7 @@ impl Semantic {
             known: Mutex::default(),
             wrong: Mutex::default(),
             disk: OnceLock::new(),
+            slow: AtomicBool::new(false),
         };
         match semantic.open_disk(now) {
             Ok(()) => {}
@@ -172,7 +176,15 @@ impl Semantic {
             timeout(deadline.unwrap_or(UNHURRIED), self.batches.load_full().embed(text.to_owned()))
                 .await;
         metrics::histogram!(names::CACHE_EMBED_SECONDS).record(since.elapsed().as_secs_f64());
-        embedding.unwrap_or(Err("embedder_slow"))
+        embedding.unwrap_or_else(|_| {
+            if !self.slow.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "the cache's embedder did not answer within `deadline` ({deadline:?}): where it \
+                     does not, questions are not compared by meaning, and wait in vain"
+                );
+            }
+            Err("embedder_slow")
+        })
     }
 
     /// Questions of `scope` that ask the same as `text`, the likeliest first, with a cosine of `least`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use http::StatusCode;
 use serde_json::Value;
 
 use crate::config::units::{Secret, SecretSource};
@@ -93,7 +94,18 @@ impl Client {
     fn explain(&self, cause: &ask::Unanswered) -> String {
         match cause {
             ask::Unanswered::Failed(failure) => {
-                format!("no gateway answers at {}: {failure}", self.origin.config.name)
+                format!(
+                    "no gateway answers at {}: {failure}; `--admin ADDRESS` or $SLUICEGATE_ADMIN says where \
+                     its admin listener is",
+                    self.origin.config.name
+                )
+            }
+            ask::Unanswered::Status(StatusCode::UNAUTHORIZED, _) => {
+                "the gateway's admin token is needed: `--token env:NAME` or `--token file:/path`, or \
+                 $SLUICEGATE_ADMIN_TOKEN; the one given, if any, is wrong".to_owned()
+            }
+            ask::Unanswered::Status(_, text) if text.starts_with("no such path") => {
+                format!("{} is not the admin listener of a gateway", self.origin.config.name)
             }
             ask::Unanswered::Status(_, text) | ask::Unanswered::Unusable(text) => text.clone(),
         }

@@ -78,6 +78,9 @@ macro_rules! line {
 fn screen(status: &Status) -> String {
     let mut out = String::new();
     line!(out, "sluicegate {}\n", status.version);
+    if let Some(why) = &status.config_problem {
+        line!(out, "CONFIGURATION\n  an older one is in force, the file is wrong:\n  {why}\n");
+    }
     line!(out, "GPUS");
     if status.gpus.sample.gpus.is_empty() {
         line!(out, "  none can be read on this machine");
@@ -130,7 +133,10 @@ fn upstream(out: &mut String, one: &UpstreamStatus) {
         Some(why) if one.breaker != "closed" => format!("{} ({why})", one.breaker),
         Some(_) | None => one.breaker.clone(),
     };
-    let reachable = if one.reachable == Some(false) { "  unreachable" } else { "" };
+    let reachable = match &one.problem {
+        Some(why) => format!("  not reachable ({why})"),
+        None => String::new(),
+    };
     let room = one.headroom.map_or_else(String::new, |bytes| room(bytes, one.idle.unwrap_or(0)));
     let container =
         one.container.as_ref().map_or_else(String::new, |state| format!("  container {state}"));

@@ -60,7 +60,7 @@ fn port() -> u16 {
 
 /// GPUs of a container.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected none, all, or a list of devices")]
 pub enum ContainerGpus {
     /// `none` or `all`.
     Word(ContainerGpuWord),

@@ -56,7 +56,7 @@ pub enum ProbeChoice {
 
 /// The GPUs behind an upstream.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected auto, none, a list such as [nvml:0], or { remote: URL }")]
 pub enum UpstreamGpus {
     /// `auto` or `none`.
     Word(GpuWord),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_saphyr::Location;
 
+use super::environment::expand_quoted;
 use super::raw::Raw;
 use super::units::SECRET_HELP;
 
@@ -89,8 +90,14 @@ impl Source {
             // without its keys would be the worst answer to that.
             return Err(ConfigError::general(format!("{}: the file is empty", self.file)));
         }
+        let text = expand_quoted(&self.text, &environment).map_err(|unreplaced| {
+            let before = &self.text[..unreplaced.at];
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            self.error_in(line as u64, column as u64, unreplaced.why)
+        })?;
         let options = serde_saphyr::Options::default().with_properties(environment);
-        serde_saphyr::from_str_with_options(&self.text, options)
+        serde_saphyr::from_str_with_options(&text, options)
             .map_err(|cause| self.explain(cause.without_snippet()))
     }
 
@@ -105,13 +112,16 @@ impl Source {
     /// An error at a place in this text.
     #[must_use]
     pub fn error_at(&self, at: Location, message: impl Into<String>) -> ConfigError {
-        let line = at.line();
+        self.error_in(at.line(), at.column(), message)
+    }
+
+    fn error_in(&self, line: u64, column: u64, message: impl Into<String>) -> ConfigError {
         let index = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
         let text = self.text.lines().nth(index).unwrap_or("").to_owned();
         // The line may show the very secret that does not belong there.
         let lowered = text.to_lowercase();
         let hidden = SENSITIVE.iter().any(|word| lowered.contains(word));
-        let place = Place { file: self.file.clone(), line, column: at.column(), text };
+        let place = Place { file: self.file.clone(), line, column, text };
         let mut error = ConfigError { message: message.into(), place: Some(place) };
         if hidden {
             error.hide_line();
@@ -125,7 +135,10 @@ impl Source {
             E::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
             E::SerdeUnknownVariant { variant, expected, .. } => unknown("value", variant, expected),
             E::SerdeMissingField { field, .. } => format!("key `{field}` is missing"),
-            other => first_line(&other.to_string()),
+            E::UnresolvedProperty { name, .. } => {
+                format!("the environment variable `{name}` is not set")
+            }
+            other => plainly(&other.to_string()),
         };
         match cause.location() {
             Some(at) if at.line() > 0 => {
@@ -140,8 +153,25 @@ impl Source {
     }
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or(text).to_owned()
+/// What the parser says, in the words of somebody who writes a configuration.
+fn plainly(text: &str) -> String {
+    let line = text.lines().next().unwrap_or(text);
+    // The place stands before it.
+    let line = line.split(" at line ").next().unwrap_or(line);
+    let line = line.split(", set DuplicateKeyPolicy").next().unwrap_or(line);
+    match line {
+        "expected mapping start" => "expected `key: value` pairs, or { key: value }".into(),
+        "expected sequence start" => "expected a list: [ … ], or lines that begin with `- `".into(),
+        "expected string scalar" => "expected a text".into(),
+        "invalid u16" | "invalid u32" | "invalid u64" | "invalid usize" => {
+            "expected a whole number".into()
+        }
+        "invalid f64" => "expected a number".into(),
+        _ => match line.strip_prefix("duplicate mapping key: ") {
+            Some(key) => format!("the key `{key}` is given twice"),
+            None => line.to_owned(),
+        },
+    }
 }
 
 fn unknown(what: &str, given: &str, expected: &[&str]) -> String {

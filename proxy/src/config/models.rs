@@ -109,7 +109,7 @@ pub struct RouteOptions {
 
 /// Tokens of context.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number of tokens, or auto")]
 pub enum NumCtx {
     /// So many.
     Tokens(u64),
@@ -127,7 +127,7 @@ pub enum Auto {
 
 /// Whether a model thinks, and how hard.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected true, false, low, medium or high")]
 pub enum Think {
     /// Whether.
     Whether(bool),

@@ -44,6 +44,47 @@ fn variables_expand_in_values() {
 }
 
 #[test]
+fn variables_expand_in_quotes_too() {
+    for url in ["\"http://h:${PORT}\"", "'http://h:${PORT}'", "\"http://h:${NONE:-4321}\""] {
+        let config = load(&format!("upstreams: {{ o: {{ url: {url}, kind: openai }} }}\n"));
+        let origin = config.expect("valid").upstreams[0].origin.to_string();
+        assert_eq!(origin, "http://h:4321/");
+    }
+    for text in ["listen: ${NONE}\n", "listen: \"${NONE}\"\n"] {
+        let error = refusal(text);
+        assert!(error.starts_with("test.yaml:1:"), "{error}");
+        assert!(error.contains("the environment variable `NONE` is not set"), "{error}");
+    }
+}
+
+#[test]
+fn what_the_parser_says_is_said_plainly() {
+    for (text, place, expected) in [
+        ("routes: { model: m }\n", "1:9", "expected a list"),
+        ("routes:\n  - model: m\n    targets: [host]\n", "3:15", "expected `key: value` pairs"),
+        ("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", "2:1", "the key `listen` is given twice"),
+        ("workers: two\n", "1:10", "expected a whole number"),
+        (
+            "routes: [{ model: m, targets: [], options: { num_ctx: 8k } }]\n",
+            "1:55",
+            "expected a number of tokens, or auto",
+        ),
+    ] {
+        let error = refusal(text);
+        assert!(error.starts_with(&format!("test.yaml:{place}: {expected}")), "{error}");
+        assert!(!error.contains(" at line "), "{error}");
+    }
+}
+
+#[test]
+fn a_builtin_plugin_that_is_not_listed_is_told_how_to_be() {
+    let route = "routes:\n  - model: m\n    targets: [{ upstream: host }]\n    plugins: [complexity-router]\n";
+    let error = refusal(&format!("{UPSTREAM}{route}"));
+    assert!(error.starts_with("test.yaml:6:15: "), "{error}");
+    assert!(error.contains("add `{ name: complexity-router, source: builtin }`"), "{error}");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_place_and_a_near_name() {
     let error = refusal("listen: 127.0.0.1:0\nheartbeet: 15s\n");
     assert!(error.starts_with("test.yaml:2:1: unknown key `heartbeet`"), "{error}");

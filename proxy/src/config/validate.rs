@@ -330,6 +330,12 @@ fn link(
         let names = || plugins.iter().map(|one| one.name.as_str());
         let hint = match nearest(&wanted.value, names()) {
             Some(near) => format!("; did you mean `{near}`?"),
+            None if sluicegate_builtin_plugins::ALL
+                .iter()
+                .any(|(name, _)| *name == wanted.value) =>
+            {
+                format!("; add `{{ name: {}, source: builtin }}` to `plugins`", wanted.value)
+            }
             None => "; `plugins` has none of that name".to_owned(),
         };
         source.error_at(wanted.defined, format!("no plugin is named `{}`{hint}", wanted.value))

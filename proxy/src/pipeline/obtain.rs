@@ -292,8 +292,10 @@ impl Search<'_> {
             Ok(pass) => Some(pass),
             Err(wait) => {
                 self.opens_in = Some(self.opens_in.map_or(wait, |known| known.min(wait)));
-                let why = backend.breakers.reason(&target.model);
-                let why = why.map_or_else(|| "left alone".to_owned(), |why| why.to_string());
+                let lost = backend.catalogue.known().problem;
+                let why =
+                    lost.or_else(|| Some(backend.breakers.reason(&target.model)?.to_string()));
+                let why = why.unwrap_or_else(|| "left alone".to_owned());
                 self.progress.skipped(backend.name(), &why);
                 None
             }
@@ -309,7 +311,8 @@ impl Search<'_> {
         };
         self.progress.skipped(backend.name(), why);
         count_refused(backend, "unsuitable");
-        self.last = Some(error);
+        // The first target's is about the model that was meant.
+        self.last.get_or_insert(error);
     }
 
     /// Waits in line for a place.

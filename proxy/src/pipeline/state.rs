@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::backend::Backend;
 use super::embedder::{self, SharedEmbedder};
@@ -128,6 +128,8 @@ impl Snapshot {
 pub struct Shared {
     /// The configuration in force.
     pub snapshot: ArcSwap<Snapshot>,
+    /// Why its file, as it was last read, is not in force.
+    pub config_problem: ArcSwapOption<String>,
     /// Memory for request bodies.
     pub budget: Arc<Budget>,
     /// The access log.
@@ -164,6 +166,7 @@ impl Shared {
         connections.set_limit(snapshot.config.limits.connections);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
+            config_problem: ArcSwapOption::empty(),
             budget: Arc::default(),
             log,
             connections,

@@ -10,6 +10,8 @@ use serde::Serialize;
 
 /// Requests remembered.
 const KEPT: usize = 1_000;
+/// Those that are listed.
+const LISTED: usize = 50;
 
 /// One plugin's part in a request.
 #[derive(Clone, Debug, Serialize)]
@@ -63,6 +65,12 @@ impl Decisions {
             last.pop_front();
         }
         last.push_back(Arc::new(decision));
+    }
+
+    /// The last requests, newest first.
+    #[must_use]
+    pub fn last(&self) -> Vec<Arc<Decision>> {
+        self.last.lock().iter().rev().take(LISTED).cloned().collect()
     }
 
     /// The request called `id`, the latest of that name.

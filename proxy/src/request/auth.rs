@@ -78,7 +78,8 @@ impl Callers {
         if let Some(anonymous) = &self.anonymous {
             return Ok(anonymous);
         }
-        let missing = "an API key is needed: send it as `Authorization: Bearer …`";
+        let missing =
+            "an API key is needed: send it as `Authorization: Bearer …` or `x-api-key: …`";
         let given = presented(headers).ok_or_else(|| Error::new(Kind::Unauthorized, missing))?;
         let hash = blake3::hash(given);
         let mut found = None;

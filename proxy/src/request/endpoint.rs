@@ -189,6 +189,12 @@ fn refusal(path: &str) -> Error {
         let message = "this endpoint changes the models on the host and is not served here";
         return Error::new(Kind::Forbidden, message);
     }
+    if let Some(doubled) = plain.strip_prefix("/v1").filter(|rest| rest.starts_with("/v1/")) {
+        let message = format!(
+            "no such path; did you mean {doubled}? The base URL of Anthropic's SDKs does not end in /v1"
+        );
+        return Error::new(Kind::UnknownPath, message);
+    }
     let with_v1 = format!("/v1{plain}");
     if let Some(meant) =
         Endpoint::FIXED.iter().find(|one| one.path() == with_v1 || one.path() == plain)
@@ -308,6 +314,12 @@ mod tests {
     fn a_forgotten_v1_is_pointed_out() {
         let error = Endpoint::resolve(&Method::POST, "/chat/completions").expect_err("unknown");
         assert!(error.message.contains("/v1/chat/completions"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_doubled_v1_is_pointed_out() {
+        let error = Endpoint::resolve(&Method::POST, "/v1/v1/messages").expect_err("refused");
+        assert!(error.message.contains("did you mean /v1/messages?"), "{}", error.message);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use self::load::Unloaded;
 use self::look::Looker;
 use self::warm::Warm;
 use crate::admission::{Gate, Load, TurnedAway};
-use crate::breaker::Change;
+use crate::breaker::{Change, Reason, State};
 use crate::pipeline::backend::Backend;
 use crate::pipeline::state::Shared;
 use crate::telemetry::names;
@@ -176,8 +176,7 @@ impl Keeper {
     /// Tells of every change of the breaker's state.
     fn report_breaker(&self, backend: &Backend) {
         while let Some(Change { state, reason }) = backend.breaker.take_change() {
-            let why = reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-            self.shared.events.note(&self.name, None, format!("breaker {}{why}", state.as_str()));
+            self.shared.events.note(&self.name, None, told(state, reason.as_ref()));
             let reason = reason.map_or("none", |reason| reason.as_str());
             let upstream = self.name.clone();
             let state = state.as_str();
@@ -186,9 +185,8 @@ impl Keeper {
             .increment(1);
         }
         for (model, Change { state, reason }) in backend.breakers.take_changes() {
+            self.shared.events.note(&self.name, Some(&model), told(state, reason.as_ref()));
             let state = state.as_str();
-            let why = reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-            self.shared.events.note(&self.name, Some(&model), format!("breaker {state}{why}"));
             counter!(names::MODEL_BREAKER_CHANGES, "upstream" => self.name.clone(),
                 "model" => model.to_string(), "state" => state,
                 "reason" => reason.map_or("none", |reason| reason.as_str()))
@@ -250,4 +248,17 @@ impl Keeper {
 async fn ended(loading: &mut Option<Loading>) -> load::Outcome {
     let Some(loading) = loading else { return std::future::pending().await };
     (&mut loading.task).await.unwrap_or_else(|cause| Err(Unloaded::Failed(cause.to_string())))
+}
+
+/// A change of a breaker's state, for people.
+fn told(state: State, reason: Option<&Reason>) -> String {
+    let name = state.as_str();
+    match reason {
+        None => format!("breaker {name}"),
+        // The reason is that for which it was open.
+        Some(why) if state == State::HalfOpen => {
+            format!("breaker {name}, to try again after: {why}")
+        }
+        Some(why) => format!("breaker {name}: {why}"),
+    }
 }

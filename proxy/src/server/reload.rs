@@ -73,6 +73,7 @@ impl Watched {
         self.list(server);
         let result = match reload(server).await {
             Ok(()) => {
+                server.shared.config_problem.store(None);
                 in_force(&server.shared.snapshot.load().config);
                 self.add_new(server.file.as_ref(), &server.shared.snapshot.load().config);
                 tracing::info!("configuration reloaded");
@@ -80,6 +81,7 @@ impl Watched {
             }
             Err(error) => {
                 gauge!(names::RELOADED).set(0.0);
+                server.shared.config_problem.store(Some(Arc::new(error.clone())));
                 tracing::error!("configuration not reloaded, the last good one stays:\n{error}");
                 "error"
             }

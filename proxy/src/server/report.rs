@@ -67,17 +67,27 @@ fn routes(routes: &[RouteConfig]) -> Option<String> {
 pub(super) fn upstreams(snapshot: &Snapshot, listings: &[Listing]) {
     for (backend, listing) in snapshot.backends.iter().zip(listings) {
         eprintln!("  upstream  {}: {}", backend.name(), describe(backend, listing));
-        if backend.is_ollama() && backend.origin.config.max_concurrent == DEFAULT_MAX_CONCURRENT {
+        let up = listing.problem.is_none();
+        let config = &backend.origin.config;
+        for (model, _) in config.models.iter().filter(|(one, _)| listing.has(one) == Some(false)) {
             eprintln!(
-                "            its own queue decides who is next; `max_concurrent`, set to its \
-                 OLLAMA_NUM_PARALLEL, has the gateway's decide, which is fair"
+                "  warning   {}: it has no model {model}; `ollama pull {model}`",
+                backend.name()
+            );
+        }
+        if up && backend.is_ollama() && config.max_concurrent == DEFAULT_MAX_CONCURRENT {
+            eprintln!(
+                "            tip: set its `max_concurrent` to its OLLAMA_NUM_PARALLEL (1 unless you set \
+                 it), and requests queue in the gateway, fairly"
             );
         }
     }
     for (route, target) in missing(&snapshot.config.routes, listings) {
         let (name, upstream) = (&route.model, snapshot.backends[target.upstream].name());
         let model = target.model.as_ref().unwrap_or(name);
-        eprintln!("  warning   route {name}: the upstream {upstream} has no model {model}");
+        eprintln!(
+            "  warning   route {name}: the upstream {upstream} has no model {model}; `ollama pull {model}`"
+        );
     }
 }
 

@@ -18,6 +18,7 @@ use crate::config::raw::UpstreamKind;
 use crate::config::units::Secret;
 use crate::error::{Error, Kind};
 use crate::gpu::{Gpu, Point, Report};
+use crate::ollama::plain;
 use crate::pipeline::backend::Backend;
 use crate::pipeline::state::Shared;
 use crate::plugin::record::Decision;
@@ -126,14 +127,33 @@ impl Source for Status {
             return Readiness { ready: false, reason: "draining" };
         }
         let snapshot = self.shared.snapshot.load();
-        let any = snapshot.backends.iter().any(|one| one.breaker.state() != State::Open);
-        let reason = if any { "serving" } else { "every upstream's breaker is open" };
-        Readiness { ready: any, reason }
+        let open = |one: &Arc<Backend>| one.breaker.state() == State::Open;
+        // Another server than Ollama may have no list of models to be asked for, and serve all the same.
+        let lost = |one: &Arc<Backend>| {
+            one.is_ollama() && one.container.is_none() && one.catalogue.known().problem.is_some()
+        };
+        let backends = &snapshot.backends;
+        let why = if backends.iter().all(open) {
+            Some("every upstream's breaker is open")
+        } else if backends.iter().all(|one| open(one) || lost(one)) {
+            Some("no upstream can be reached")
+        } else {
+            None
+        };
+        Readiness { ready: why.is_none(), reason: why.unwrap_or("serving") }
     }
 
     fn upstreams(&self) -> Vec<UpstreamStatus> {
         let snapshot = self.shared.snapshot.load();
         snapshot.backends.iter().map(|one| upstream(&self.shared, one)).collect()
+    }
+
+    fn decisions(&self) -> Vec<Arc<Decision>> {
+        self.shared.decisions.last()
+    }
+
+    fn config_problem(&self) -> Option<Arc<String>> {
+        self.shared.config_problem.load_full()
     }
 
     fn decision(&self, id: &str) -> Option<Arc<Decision>> {
@@ -171,12 +191,12 @@ impl Source for Status {
             Some(upstream) => upstream.to_owned(),
             None => self.only_upstream_of(model)?,
         };
-        let model = Arc::from(model);
+        let named = Arc::from(model);
         let command = match action {
-            Action::Load => Command::Load(model),
-            Action::Unload => Command::Unload(model),
-            Action::Pin => Command::Pin(model),
-            Action::Unpin => Command::Unpin(model),
+            Action::Load => Command::Load(named),
+            Action::Unload => Command::Unload(named),
+            Action::Pin => Command::Pin(named),
+            Action::Unpin => Command::Unpin(named),
         };
         self.commands.give(&upstream, command).await.map_err(|refusal| {
             let kind = match &refusal {
@@ -184,7 +204,14 @@ impl Source for Status {
                 Refusal::Busy(_) => Kind::Overloaded,
                 Refusal::Failed(_) => Kind::BadGateway,
             };
-            Error::new(kind, refusal.to_string())
+            let pinned =
+                self.shared.learned.pins(&upstream).iter().any(|pin| **pin == *plain(model));
+            let loading = matches!(refusal, Refusal::Busy(_) | Refusal::Failed(_));
+            let done = match action {
+                Action::Pin if pinned && loading => "it is pinned, but not loaded yet: ",
+                _ => "",
+            };
+            Error::new(kind, format!("`{model}` at `{upstream}`: {done}{refusal}"))
         })
     }
 
@@ -202,15 +229,19 @@ impl Status {
     fn only_upstream_of(&self, model: &str) -> Result<String, Error> {
         let snapshot = self.shared.snapshot.load();
         let has = |backend: &&Arc<Backend>| backend.figures.load().of(model).is_some();
-        let mut having = snapshot.backends.iter().filter(has).map(|one| one.name().to_owned());
-        match (having.next(), having.next()) {
-            (Some(only), None) => Ok(only),
-            (None, _) => {
+        let having: Vec<&str> =
+            snapshot.backends.iter().filter(has).map(|one| one.name()).collect();
+        match &having[..] {
+            [only] => Ok((*only).to_owned()),
+            [] => {
                 let message = format!("no Ollama among the upstreams has `{model}`");
                 Err(Error::new(Kind::ModelNotFound, message))
             }
-            (Some(_), Some(_)) => {
-                let message = format!("several upstreams have `{model}`; name one of them");
+            several => {
+                let message = format!(
+                    "several upstreams have `{model}`; name one with `--upstream`: {}",
+                    several.join(", ")
+                );
                 Err(Error::new(Kind::InvalidRequest, message))
             }
         }

@@ -46,30 +46,30 @@ impl Events {
         last.push_back(event);
     }
 
-    /// Notes that a request went past `upstream` to another, and why: the first in a minute, for each
-    /// pair of them. There may be as many as there are requests.
+    /// Notes that a request went past `upstream` to another, and why: the first in a minute.
     pub fn went_elsewhere(&self, upstream: &str, to: &str, why: &str) {
-        let what = format!("requests go to `{to}` instead");
-        if !self.was_told(upstream, &what) {
-            self.note(upstream, None, format!("{what}: {why}"));
-        }
+        self.tell(upstream, None, format!("requests go to `{to}` instead: {why}"));
     }
 
     /// Notes that prompts for `model` are longer than its context, and what becomes of them: the first in
     /// a minute.
     pub fn prompts_cut(&self, upstream: &str, model: &str, context: u64) {
         let what = format!("prompts are cut to the context of `{model}`, {context} tokens");
-        if !self.was_told(upstream, &what) {
-            self.note(upstream, Some(model), what);
-        }
+        self.tell(upstream, Some(model), what);
     }
 
-    /// Whether what begins with `what` was noted of `upstream` lately.
-    fn was_told(&self, upstream: &str, what: &str) -> bool {
+    /// Notes what every request may tell anew, unless it was told lately, if with other figures.
+    fn tell(&self, upstream: &str, model: Option<&str>, what: String) {
+        let same = |told: &str| words(told).eq(words(&what));
         let oldest = now_ms().saturating_sub(AGAIN_AFTER_MS);
-        let last = self.last.lock();
-        let mut lately = last.iter().rev().take_while(|one| one.at_unix_ms >= oldest);
-        lately.any(|one| one.upstream == upstream && one.what.starts_with(what))
+        let was_told = {
+            let last = self.last.lock();
+            let mut lately = last.iter().rev().take_while(|one| one.at_unix_ms >= oldest);
+            lately.any(|one| one.upstream == upstream && same(&one.what))
+        };
+        if !was_told {
+            self.note(upstream, model, what);
+        }
     }
 
     /// The last events, newest first.
@@ -77,6 +77,11 @@ impl Events {
     pub fn last(&self) -> Vec<Arc<Event>> {
         self.last.lock().iter().rev().cloned().collect()
     }
+}
+
+/// A text without its figures.
+fn words(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|c| !c.is_ascii_digit() && *c != '.')
 }
 
 fn now_ms() -> u64 {
@@ -89,16 +94,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_each_request_would_tell_is_told_once_for_each_pair_of_upstreams() {
+    fn what_each_request_would_tell_is_told_once_for_each_reason() {
         let events = Events::default();
-        for percent in 90..99 {
+        for percent in 98..102 {
             events.went_elsewhere("host", "spare", &format!("the GPU is {percent} % full"));
             events.went_elsewhere("host", "other", "busy");
+            events.went_elsewhere("host", "spare", "not reachable");
         }
         let told: Vec<String> = events.last().iter().rev().map(|one| one.what.clone()).collect();
         let expected = [
-            "requests go to `spare` instead: the GPU is 90 % full",
+            "requests go to `spare` instead: the GPU is 98 % full",
             "requests go to `other` instead: busy",
+            "requests go to `spare` instead: not reachable",
         ];
         assert_eq!(told, expected);
     }

@@ -76,6 +76,14 @@ impl Catalogue {
         }
     }
 
+    /// Notes that the upstream cannot be reached, as was just seen.
+    pub fn lost(&self, why: &str) {
+        let mut state = self.state.lock();
+        if state.problem.as_deref() != Some(why) {
+            state.problem = Some(why.to_owned());
+        }
+    }
+
     /// Whether the last reading is younger than `age`.
     fn is_younger(&self, age: Duration) -> bool {
         self.state.lock().asked.is_some_and(|at| at.elapsed() < age)

@@ -85,6 +85,22 @@ async fn endpoints_that_cannot_carry_the_options_are_refused() {
 }
 
 #[tokio::test]
+async fn where_no_target_can_carry_it_the_refusal_is_about_the_first() {
+    let host = simulator(slow_to_load()).await;
+    let targets = format!(
+        "targets: [{{ upstream: host, model: \"{MODEL}\" }}], fallback: [{{ upstream: host, model: \"other:1b\" }}]"
+    );
+    let config = format!(
+        "upstreams:\n{}routes:\n  - {{ model: assistant, {targets}, options: {{ num_ctx: 4096 }} }}\n",
+        crate::upstream("host", &host, "")
+    );
+    let gateway = Gateway::start(BIN, &config);
+    let body = json!({ "model": "assistant", "prompt": "hi" }).to_string();
+    let refused = post(gateway.data, "/v1/completions", body).await;
+    assert!(refused.text().contains(&format!("`{MODEL}` is run here")), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn a_warm_model_is_not_loaded_a_second_time() {
     for options in [WIDE_OPTIONS, "num_ctx: auto", "runner: { num_gpu: 5 }, keep_alive: 10m"] {
         let host = simulator(slow_to_load()).await;

@@ -218,6 +218,8 @@ async fn decisions_can_be_looked_up_and_hold_no_text() {
     let path = format!("/api/decisions/{id}");
     eventually("it is recorded", async || get(house.gateway.admin, &path).await.status == 200)
         .await;
+    let listed = get(house.gateway.admin, "/api/decisions").await.json();
+    assert_eq!(listed[0]["id"], json!(id));
     let page = get(house.gateway.admin, &path).await;
     assert!(!page.text().contains("secret-system-prompt"));
     let decision: Value = page.json();

@@ -96,8 +96,17 @@ async fn what_is_no_plugin_is_refused_at_the_start_with_its_name() {
     let garbage = dir.path().join("garbage.wasm");
     fs::write(&garbage, b"garbage").expect("written");
     let pinned = format!("sha256: \"{}\"", "0".repeat(64));
+    let written = |name: &str, bytes: &[u8]| {
+        let file = dir.path().join(name);
+        fs::write(&file, bytes).expect("written");
+        file
+    };
+    let core = written("core.wasm", b"\0asm\x01\0\0\0");
+    let empty = written("empty.wasm", b"\0asm\x0d\0\x01\0");
     for (p, complaint) in [
-        (at(&garbage, "p", ""), "cannot be used as a plugin"),
+        (at(&garbage, "p", ""), "it is no WASM file"),
+        (at(&core, "p", ""), "it is a core module, and a component is expected"),
+        (at(&empty, "p", ""), "it is no plugin, or one for another version of the contract"),
         (at(&dir.path().join("none.wasm"), "p", ""), "No such file"),
         (plugin("p", &pinned), "not the one that `sha256` pins"),
         (plugin("p", "config: { describe: trap }"), "its `describe` failed"),

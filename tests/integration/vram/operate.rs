@@ -129,7 +129,22 @@ async fn a_model_nobody_has_is_an_error_and_no_gateway_is_one_too() {
     let output = Command::new(BIN).args(["status", "--admin", &dead]).output().await.expect("runs");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("no gateway answers at"), "{said}");
+    assert!(said.contains("no gateway answers at") && said.contains("--admin"), "{said}");
+    let data = format!("http://{}", gateway.data);
+    let output = Command::new(BIN).args(["status", "--admin", &data]).output().await.expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("is not the admin listener of a gateway"), "{said}");
+}
+
+#[tokio::test]
+async fn a_pin_of_what_cannot_be_loaded_is_told_to_hold() {
+    let mut host = Host::start(two()).await;
+    let gateway = Terms::default().alone(&host).await;
+    host.simulator.kill().await;
+    let output = program(&gateway, &["model", "pin", A]).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("`a:1` at `host`: it is pinned, but not loaded yet: "), "{said}");
 }
 
 #[tokio::test]

@@ -164,6 +164,11 @@ async fn test(arguments: &Arguments) -> Result<(String, usize), String> {
             .map_err(|why| format!("{}:{number}: {why}", arguments.requests.display()))?;
         case.ask(number, &plugin, &targets, &mut report).await;
     }
+    if arguments.state.is_none() {
+        report.line(format_args!(
+            "without --state there is one target, host/model, of which nothing is known"
+        ));
+    }
     report
         .line(format_args!("most memory of an instance: {} KiB", plugin.figures().memory() >> 10));
     Ok((report.text, report.failures))

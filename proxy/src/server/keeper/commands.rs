@@ -46,7 +46,7 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     /// There is no such upstream, or it is not an Ollama.
-    #[error("there is no Ollama of that name among the upstreams")]
+    #[error("there is no Ollama of that name among the upstreams; `sluicegate status` lists them")]
     NoUpstream,
     /// It has no such model.
     #[error("the upstream has no such model")]
@@ -121,7 +121,9 @@ impl Keeper {
 
     async fn unload(&mut self, backend: &Backend, model: &str) -> Result<(), Refusal> {
         if backend.is_pinned(model) {
-            return Err(Refusal::Busy("it is pinned, and would be loaded again"));
+            return Err(Refusal::Busy(
+                "it is pinned, and would be loaded again; `sluicegate model unpin` it first",
+            ));
         }
         // One that is in use goes when it is idle; nobody waits for that.
         load::unload(&self.shared, &self.pool, backend, model, GONE_WITHIN)

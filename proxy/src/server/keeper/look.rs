@@ -43,6 +43,8 @@ pub(super) struct Looker {
     warned: Option<&'static str>,
     /// Looks in a row that got no answer in time.
     silent: u32,
+    /// It could not be reached when last looked at.
+    lost: bool,
     /// The GPUs of another machine could not be read when last tried.
     remote_lost: bool,
     ledger: Ledger,
@@ -64,6 +66,7 @@ impl Looker {
         if asked_well {
             backend.digests.fresh(origin, pool, TAGS_EVERY).await;
         }
+        self.note_reach(shared, pool, backend, asked.as_ref().err()).await;
         self.note_hang(shared, backend, asked.err().as_ref());
         self.note_remote(backend, remote::refresh(backend, pool).await.err());
         backend.pins.store(Arc::new(shared.learned.pins(backend.name())));
@@ -95,6 +98,37 @@ impl Looker {
         backend.gate.know(memory.map(|known| known.memory));
         let reading = shown.map(|shown| self.reading(&gpus, &shown));
         self.judge(shared, backend, reading.as_ref());
+    }
+
+    /// Has everybody know at once that it cannot be reached, or can be again.
+    async fn note_reach(
+        &mut self,
+        shared: &Shared,
+        pool: &Arc<Pool>,
+        backend: &Backend,
+        failure: Option<&Unanswered>,
+    ) {
+        match failure {
+            Some(Unanswered::Failed(why @ (Failure::Connect(_) | Failure::ConnectTimeout))) => {
+                let why = why.to_string();
+                backend.catalogue.lost(&why);
+                // A container that does not run is no news.
+                if !std::mem::replace(&mut self.lost, true) && backend.container.is_none() {
+                    let at = backend.origin.config.origin.to_string();
+                    let what = format!("not reachable at {}: {why}", at.trim_end_matches('/'));
+                    shared.events.note(backend.name(), None, what);
+                }
+            }
+            None if std::mem::take(&mut self.lost) => {
+                backend.catalogue.fresh(&backend.origin, pool, Duration::ZERO).await;
+                backend.breaker.back();
+                if backend.container.is_none() {
+                    shared.events.note(backend.name(), None, "reachable again".into());
+                }
+            }
+            // It was reached, whatever it said.
+            Some(_) | None => {}
+        }
     }
 
     /// Has requests look elsewhere that wait for an upstream which answers nothing any more. One
