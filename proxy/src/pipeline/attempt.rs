@@ -197,6 +197,11 @@ fn check_whole(reply: &Reply, body: &[u8]) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// Whether an upstream's error says that the prompt is too long.
+pub(super) fn is_overflow(error: &[u8]) -> bool {
+    OVERFLOW.iter().any(|words| memmem::find(error, words.as_bytes()).is_some())
+}
+
 fn is_empty(reply: &Reply) -> bool {
     reply.headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length == "0")
 }
@@ -218,8 +223,7 @@ fn enveloped(reply: &mut Reply, body: Bytes, request: &Request, translated: bool
     });
     let message = error_text(&body, reply.status);
     // Ollama gives it no code, and programs match on that.
-    let overflow =
-        dialect == Dialect::OpenAi && OVERFLOW.iter().any(|words| message.contains(words));
+    let overflow = dialect == Dialect::OpenAi && is_overflow(message.as_bytes());
     if fits && !overflow {
         return body;
     }

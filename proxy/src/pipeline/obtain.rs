@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use metrics::counter;
 use tokio::time::{Instant, timeout_at};
 
 use super::Pipeline;
-use super::attempt::{Begun, CONTEXT_EXCEEDED, attempt};
+use super::attempt::{Begin, Begun, CONTEXT_EXCEEDED, attempt, is_overflow};
 use super::backend::{Backend, Standing};
 use super::ctx::{Headers, Phase};
 use super::long_prompt::Cut;
@@ -17,7 +18,7 @@ use super::rejection::Rejection;
 use super::state::Snapshot;
 use crate::admission::{Ask, Decision, QueueFull, Slot, TurnedAway};
 use crate::breaker::{ModelPass, State};
-use crate::config::models::RouteOptions;
+use crate::config::models::{NumCtx, RouteOptions};
 use crate::config::raw::Timeouts;
 use crate::error::{Error, Kind};
 use crate::request::Request;
@@ -28,6 +29,9 @@ use crate::upstream::Failure;
 /// A request may be worked on by this many upstreams at most: SDKs retry too, and every retry of a
 /// generation multiplies the load of a box that is in trouble already.
 const MAX_SENT: u32 = 2;
+/// A context that was chosen by need is chosen anew so often, each time twice as long: the estimate of what
+/// is needed is hardly ever below half of it.
+const MAX_WIDENED: u32 = 2;
 /// When to come back to a box that is full and says nothing itself.
 const FULL_RETRY: Duration = Duration::from_secs(2);
 
@@ -205,14 +209,6 @@ impl Pipeline {
             search.not_started(backend, error);
             return None;
         }
-        let prepared = match prepare(backend, search.request, search.route, &target.model) {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                search.last = Some(error);
-                return None;
-            }
-        };
-        let cut = prepared.cut;
         let mut timeouts = backend.origin.config.timeouts.clone();
         if let Some(longest) = search.route.and_then(|route| route.timeout) {
             timeouts.total = longest;
@@ -220,11 +216,26 @@ impl Pipeline {
         let how = (search.headers.of(backend), &timeouts);
         let mut hangs = backend.hangs.subscribe();
         let (request, alone) = (search.request, search.alone);
-        let tried = tokio::select! {
-            biased;
-            tried = attempt(backend, &self.pool, request, prepared, how, alone) => tried,
-            // Nobody need wait for it as long as for a model that loads.
-            _ = hangs.wait_for(|hangs| *hangs) => Err(Rejection::Failed(Failure::FirstByteTimeout)),
+        let mut widened = 0;
+        let (tried, cut) = loop {
+            let prepared = match prepare(backend, request, search.route, &target.model) {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    search.cannot_carry(backend, error);
+                    return None;
+                }
+            };
+            let cut = prepared.cut;
+            let tried = tokio::select! {
+                biased;
+                tried = attempt(backend, &self.pool, request, prepared, how, alone) => tried,
+                // Nobody need wait for it as long as for a model that loads.
+                _ = hangs.wait_for(|hangs| *hangs) => Err(Rejection::Failed(Failure::FirstByteTimeout)),
+            };
+            if widened == MAX_WIDENED || !widen(backend, &target.model, &tried) {
+                break (tried, cut);
+            }
+            widened += 1;
         };
         search.progress.upstream_wait += since.elapsed();
         match tried {
@@ -249,6 +260,19 @@ impl Pipeline {
                 None
             }
         }
+    }
+}
+
+/// Whether the context that was chosen for a prompt was too small for it, and is a larger one from now.
+fn widen(backend: &Backend, model: &str, tried: &Result<Begun, Rejection>) -> bool {
+    let Ok(Begun { reply, body: Begin::Whole(error) }) = tried else { return false };
+    let chosen = backend.runner(model).and_then(|runner| runner.num_ctx);
+    let too_long = reply.status == StatusCode::BAD_REQUEST && is_overflow(error);
+    match (chosen, backend.context(model)) {
+        (Some(NumCtx::Auto(_)), Some(context)) if too_long => {
+            backend.grow_context(model, context.saturating_mul(2)) > context
+        }
+        _ => false,
     }
 }
 
@@ -307,7 +331,7 @@ impl Search<'_> {
     fn cannot_carry(&mut self, backend: &Backend, error: Error) {
         let why = match error.code() {
             CONTEXT_EXCEEDED => "its context is too small",
-            _ => "its options do not go with this endpoint",
+            _ => "it cannot be sent this request",
         };
         self.progress.skipped(backend.name(), why);
         count_refused(backend, "unsuitable");

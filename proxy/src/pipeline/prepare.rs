@@ -237,9 +237,11 @@ fn with_options(body: &[u8], options: Map<String, Value>) -> Result<Bytes, Error
 /// # Errors
 /// When the body cannot take it.
 pub(super) fn set_defaults(request: &mut Request, options: &RouteOptions) -> Result<(), Error> {
-    if !matches!(request.endpoint, Endpoint::ChatCompletions | Endpoint::Completions) {
-        return Ok(());
-    }
+    let limit = match request.endpoint {
+        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Messages => "max_tokens",
+        Endpoint::Responses => "max_output_tokens",
+        _ => return Ok(()),
+    };
     let limited = request.scan.max_completion_tokens.is_some();
     let max_tokens = options.max_tokens.filter(|_| !limited);
     let tokens =
@@ -247,7 +249,7 @@ pub(super) fn set_defaults(request: &mut Request, options: &RouteOptions) -> Res
     let defaults = [
         ("temperature", options.temperature.map(Default::Number)),
         ("top_p", options.top_p.map(Default::Number)),
-        ("max_tokens", tokens),
+        (limit, tokens),
     ];
     let given = |(name, value): (&str, Option<Default>)| Some((name.to_owned(), value?));
     let defaults: Vec<(String, Default)> = defaults.into_iter().filter_map(given).collect();

@@ -78,6 +78,20 @@ async fn an_automatic_context_grows_and_stays() {
 }
 
 #[tokio::test]
+async fn a_context_that_was_chosen_too_small_is_chosen_anew() {
+    let host = simulator(slow_to_load()).await;
+    let gateway = Gateway::start(BIN, &config(&host, "", &[("elastic", "num_ctx: auto")]));
+    // Two of three such characters are a token to the estimate, and each is a word to the simulator.
+    let text = "中 ".repeat(18_000);
+    for more in ["", STREAM] {
+        let answer = post(gateway.data, CHAT, chat_of("elastic", &text, more)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(last(&host).1["options"]["num_ctx"], 32_768);
+    }
+    assert_eq!(host.scheduler().loads(MODEL), 2);
+}
+
+#[tokio::test]
 async fn short_and_long_prompts_at_once_do_not_take_turns_at_loading() {
     let host = simulator(slow_to_load()).await;
     let gateway = Gateway::start(BIN, &config(&host, "", &[("elastic", "num_ctx: auto")]));

@@ -56,6 +56,37 @@ async fn a_route_says_what_the_client_left_open() {
 }
 
 #[tokio::test]
+async fn other_endpoints_get_what_their_clients_left_open_too() {
+    let host = simulator(Settings::default()).await;
+    let options = "temperature: 0.1, top_p: 0.9, max_tokens: 5";
+    let gateway = Gateway::start(BIN, &config(&host, "", &[("modest", options)]));
+    let messages = json!([{ "role": "user", "content": "hi" }]);
+    for (path, mut body, limit, expected) in [
+        ("/v1/completions", json!({ "prompt": "hi" }), "max_tokens", [0.1, 0.9, 5.0]),
+        ("/v1/responses", json!({ "input": "hi" }), "max_output_tokens", [0.1, 0.9, 5.0]),
+        (
+            "/v1/responses",
+            json!({ "input": "hi", "top_p": 1 }),
+            "max_output_tokens",
+            [0.1, 1.0, 5.0],
+        ),
+        (
+            "/v1/messages",
+            json!({ "messages": messages, "max_tokens": 7 }),
+            "max_tokens",
+            [0.1, 0.9, 7.0],
+        ),
+    ] {
+        body["model"] = json!("modest");
+        let answer = post(gateway.data, path, body.to_string()).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let (_, sent) = last(&host);
+        let found = ["temperature", "top_p", limit].map(|name| sent[name].as_f64());
+        assert_eq!(found, expected.map(Some), "{path}: {sent}");
+    }
+}
+
+#[tokio::test]
 async fn the_time_of_a_route_is_its_own() {
     let mut late = Vec::new();
     for options in ["timeout: 600ms, num_ctx: 16384", "timeout: 600ms"] {
