@@ -76,7 +76,7 @@ async fn an_answer_tells_that_its_prompt_was_cut_on_every_endpoint() {
     }
     assert_eq!(gateway.metric("sluicegate_prompts_cut_total{upstream=\"host\"}").await, 7.0);
     let events = get(gateway.admin, "/api/events").await.text();
-    let told = events.matches("prompts are cut to the context of").count();
+    let told = events.matches("prompts are cut to its context").count();
     assert_eq!(told, 1, "{events}");
 }
 
@@ -152,4 +152,63 @@ async fn what_is_allowed_is_not_looked_at() {
     let gateway = seen(&host, "allow", "").await;
     let answer = chat(&gateway, 400, json!({})).await;
     assert_eq!((answer.status, answer.header(CUT)), (200, None));
+}
+
+/// A gateway whose route `mine` has `options`, before a host that has its model loaded with 300 tokens.
+async fn routed(host: &Simulator, policy: &str, options: &str) -> Gateway {
+    let route = format!(
+        "routes:\n  - {{ model: mine, targets: [{{ upstream: host, model: \"{MODEL}\" }}], options: {{ {options} }} }}\n  - {{ model: \"*\", targets: [{{ upstream: host }}] }}\n"
+    );
+    seen(host, policy, &route).await
+}
+
+#[tokio::test]
+async fn options_that_leave_the_context_alone_leave_the_warning_too() {
+    for options in ["think: false", "keep_alive: 10m"] {
+        let host = narrow().await;
+        let gateway = routed(&host, "warn", options).await;
+        let messages = json!([{ "role": "user", "content": words(400) }]);
+        for (path, body) in [
+            (CHAT, json!({ "messages": messages })),
+            ("/v1/messages", json!({ "messages": messages, "max_tokens": 9 })),
+        ] {
+            let mut body = body;
+            body["model"] = json!("mine");
+            let answer = send(&gateway, path, body).await;
+            assert_eq!(host.recorder().last().expect("a request").path, "/api/chat");
+            assert_eq!(answer.header(CUT), Some("cut; context=300"), "{options} {path}");
+        }
+        let rejecting = routed(&host, "reject", options).await;
+        let refused = chat(&rejecting, 400, json!({ "model": "mine" })).await;
+        assert_eq!(refused.status, 400, "{options}: {}", refused.text());
+    }
+}
+
+#[tokio::test]
+async fn a_native_request_is_judged_by_the_context_it_is_going_to_have() {
+    for (options, long) in [("num_ctx: 600", 601), ("num_ctx: auto", 5000)] {
+        let host = narrow().await;
+        for policy in ["warn", "reject"] {
+            // The model is loaded with 300 tokens at first.
+            let gateway = Gateway::start(
+                BIN,
+                &format!(
+                    "admission: {{ long_prompts: {policy}, vram: {{ poll: 50ms }} }}\nupstreams:\n{}routes:\n  - {{ model: \"*\", targets: [{{ upstream: host }}], options: {{ {options} }} }}\n",
+                    upstream("host", &host, "")
+                ),
+            );
+            let ask = async |count: usize| {
+                let messages = json!([{ "role": "user", "content": words(count) }]);
+                send(&gateway, "/api/chat", json!({ "messages": messages })).await
+            };
+            let answer = ask(500).await;
+            assert_eq!((answer.status, answer.header(CUT)), (200, None), "{options} {policy}");
+            let fixed = options != "num_ctx: auto";
+            let answer = ask(long).await;
+            let expected = if fixed && policy == "reject" { 400 } else { 200 };
+            assert_eq!(answer.status, expected, "{options} {policy}: {}", answer.text());
+            let cut = (fixed && policy == "warn").then_some("cut; context=600");
+            assert_eq!(answer.header(CUT), cut, "{options} {policy}");
+        }
+    }
 }

@@ -3,18 +3,21 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use granit_parser::{Event, Parser, ScalarStyle};
 
 /// A reference that cannot be replaced.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreplaced {
-    /// Where it begins, in bytes.
+    /// Where its value begins, in bytes.
     pub at: usize,
     /// Why not.
     pub why: String,
 }
 
-/// `text` with each `${NAME}` and `${NAME:-default}` in quoted values replaced from `environment`, written so
-/// that it stays within the quotes. `$${` stands for `${`.
+/// `text` with each `${NAME}` and `${NAME:-default}` in quoted values replaced from `environment`. `$${`
+/// stands for `${`.
 ///
 /// # Errors
 /// When a variable is not set and there is no default.
@@ -23,33 +26,57 @@ pub fn expand_quoted<'t>(
     environment: &HashMap<String, String>,
 ) -> Result<Cow<'t, str>, Unreplaced> {
     let (mut out, mut copied) = (String::new(), 0);
-    for (start, end) in quoted(text) {
-        let quote = text.as_bytes()[start];
-        let mut at = start;
-        while let Some(found) = text[at..end].find("${") {
-            let dollar = at + found;
-            at = dollar + 2;
-            if text[..dollar].ends_with('$') {
-                out.push_str(&text[copied..dollar]);
-                copied = dollar + 1;
-                continue;
-            }
-            let Some((name, default, length)) = reference(&text[dollar..end]) else { continue };
-            let value = environment.get(name).map(String::as_str).or(default);
-            let value = value.ok_or_else(|| Unreplaced {
-                at: dollar,
-                why: format!("the environment variable `{name}` is not set"),
-            })?;
-            out.push_str(&text[copied..dollar]);
-            out.push_str(&within(value, quote));
-            (at, copied) = (dollar + length, dollar + length);
-        }
-    }
-    if copied == 0 {
+    if !text.contains("${") {
         return Ok(Cow::Borrowed(text));
+    }
+    for event in Parser::new_from_str(text) {
+        // What is no YAML is told by the one who reads it.
+        let Ok((event, span)) = event else { break };
+        let Event::Scalar(value, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted, ..) = event
+        else {
+            continue;
+        };
+        let (Some(start), Some(end)) = (span.start.byte_offset(), span.end.byte_offset()) else {
+            continue;
+        };
+        let expanded = expand(&value, environment).map_err(|why| Unreplaced { at: start, why })?;
+        if let Some(expanded) = expanded {
+            out.push_str(&text[copied..start]);
+            push_quoted(&mut out, &expanded);
+            copied = end;
+        }
     }
     out.push_str(&text[copied..]);
     Ok(Cow::Owned(out))
+}
+
+/// `value` with its references replaced; `None` where it has none.
+fn expand(value: &str, environment: &HashMap<String, String>) -> Result<Option<String>, String> {
+    let (mut out, mut rest) = (String::new(), value);
+    while let Some(dollar) = rest.find("${") {
+        let (before, at) = rest.split_at(dollar);
+        if let Some(before) = before.strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = &at["${".len()..];
+            continue;
+        }
+        out.push_str(before);
+        let Some((name, default, length)) = reference(at) else {
+            out.push_str("${");
+            rest = &at["${".len()..];
+            continue;
+        };
+        let found = environment.get(name).map(String::as_str).or(default);
+        let unset = || format!("the environment variable `{name}` is not set");
+        out.push_str(found.ok_or_else(unset)?);
+        rest = &at[length..];
+    }
+    if rest.len() == value.len() {
+        return Ok(None);
+    }
+    out.push_str(rest);
+    Ok(Some(out))
 }
 
 /// The name, the default and the length of the reference that `text` begins with.
@@ -65,90 +92,19 @@ fn reference(text: &str) -> Option<(&str, Option<&str>, usize)> {
     (is_name && !name.is_empty()).then_some((name, default, inside.len() + "${}".len()))
 }
 
-/// `value` as it is written within `quote`s.
-fn within(value: &str, quote: u8) -> String {
-    if quote == b'\'' {
-        // An empty line is a line end there.
-        return value.replace('\'', "''").replace('\n', "\n\n");
-    }
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// Where the quoted values of a YAML `text` begin and end, quotes included. Of what is no YAML some may be
-/// missed.
-fn quoted(text: &str) -> Vec<(usize, usize)> {
-    let bytes = text.as_bytes();
-    let mut found = Vec::new();
-    let mut at = 0;
-    // What stood before on this line, and whether white space was between.
-    let mut before = None;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'"' | b'\'' if begins_value(before) => {
-                let end = closing(bytes, at);
-                found.push((at, end));
-                (before, at) = (Some((b'"', false)), end);
-                continue;
-            }
-            b'#' if before.is_none_or(|(_, spaced)| spaced) => at = line_end(bytes, at),
-            b'|' | b'>' if begins_value(before) => at = block_end(bytes, at),
-            _ => {}
-        }
-        match bytes.get(at) {
-            Some(b'\n') => before = None,
-            Some(b' ' | b'\t') => before = before.map(|(byte, _)| (byte, true)),
-            Some(&other) => before = Some((other, false)),
-            None => break,
-        }
-        at += 1;
-    }
-    found
-}
-
-fn begins_value(before: Option<(u8, bool)>) -> bool {
-    match before {
-        None => true,
-        Some((byte, spaced)) => {
-            matches!(byte, b'[' | b'{' | b',') || (matches!(byte, b':' | b'-' | b'?') && spaced)
+/// Appends `value` as YAML has it in double quotes (YAML 1.2, 5.7).
+fn push_quoted(out: &mut String, value: &str) {
+    out.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            // Writing to a string cannot fail. All of these are of the basic plane.
+            '\u{2028}' | '\u{2029}' | '\u{feff}' => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c => out.push(c),
         }
     }
-}
-
-/// The end of the quoted value that begins `at`.
-fn closing(bytes: &[u8], at: usize) -> usize {
-    let quote = bytes[at];
-    let mut end = at + 1;
-    while let Some(&byte) = bytes.get(end) {
-        match byte {
-            b'\\' if quote == b'"' => end += 1,
-            _ if byte != quote => {}
-            b'\'' if bytes.get(end + 1) == Some(&b'\'') => end += 1,
-            _ => return end + 1,
-        }
-        end += 1;
-    }
-    bytes.len()
-}
-
-fn line_end(bytes: &[u8], at: usize) -> usize {
-    memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found)
-}
-
-/// The end of the last line of the block that is announced `at`: all lines that are indented further.
-fn block_end(bytes: &[u8], at: usize) -> usize {
-    let start = memchr::memrchr(b'\n', &bytes[..at]).map_or(0, |found| found + 1);
-    let indent = |line: &[u8]| line.iter().take_while(|byte| **byte == b' ').count();
-    let own = indent(&bytes[start..at]);
-    let mut end = line_end(bytes, at);
-    while end < bytes.len() {
-        let next = line_end(bytes, end + 1);
-        let line = &bytes[end + 1..next];
-        if indent(line) <= own && !line.trim_ascii().is_empty() {
-            break;
-        }
-        end = next;
-    }
-    end
+    out.push('"');
 }
 
 #[cfg(test)]
@@ -157,17 +113,19 @@ mod tests {
 
     fn expanded(text: &str) -> Result<String, Unreplaced> {
         let of = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let environment = HashMap::from([of("A", "one"), of("B", "it's \"two\"\\\nlines")]);
+        let awkward = "it's \"two\"\\\r\nlines\u{7f}\u{2028}";
+        let environment = HashMap::from([of("A", "one"), of("B", awkward)]);
         expand_quoted(text, &environment).map(Cow::into_owned)
     }
 
     #[test]
-    fn references_in_quotes_are_replaced_and_stay_within_them() {
+    fn references_in_quotes_are_replaced_wherever_yaml_has_them() {
         for (text, expected) in [
             (r#"a: "${A}""#, r#"a: "one""#),
-            (r#"a: {b: "x${A}y${A}", c: ['${A}']}"#, r#"a: {b: "xoneyone", c: ['one']}"#),
-            (r#"- "${B}""#, "- \"it's \\\"two\\\"\\\\\\nlines\""),
-            ("- '${B}'", "- 'it''s \"two\"\\\n\nlines'"),
+            (r#"a: {b: "x${A}y${A}", c: ['${A}']}"#, r#"a: {b: "xoneyone", c: ["one"]}"#),
+            (r#"[{"a":"${A}"}]"#, r#"[{"a":"one"}]"#),
+            (r#"a: !!str "${A}""#, r#"a: !!str "one""#),
+            ("- a: |\n    x\n  b: \"${A}\"", "- a: |\n    x\n  b: \"one\""),
             (r#"a: "${C:-other}" # "${C}""#, r#"a: "other" # "${C}""#),
             (r#"a: "$${A} \"${A}""#, r#"a: "${A} \"one""#),
             (r#"a: "${not a name} ${} $A ${A""#, r#"a: "${not a name} ${} $A ${A""#),
@@ -177,23 +135,32 @@ mod tests {
     }
 
     #[test]
+    fn a_value_stays_within_its_quotes_whatever_it_holds() {
+        for text in ["a: \"${B}\"\n", "a: '${B}'\n"] {
+            let yaml = expanded(text).expect("replaced");
+            let read: HashMap<String, String> = serde_saphyr::from_str(&yaml).expect("YAML");
+            assert_eq!(read["a"], "it's \"two\"\\\r\nlines\u{7f}\u{2028}", "{yaml}");
+        }
+    }
+
+    #[test]
     fn what_is_not_quoted_is_left_to_the_parser() {
         for text in [
             "a: ${C}",
-            "a: it's ${C} isn't",
+            "a: it's ${C} isn't, 'so",
             "# don't \"${C}\"\na: 1",
             "a: |\n  \"${C}\"\n\n  '\nb: 2",
             "- >-\n    'tis \"${C}\"\n- x",
             "a: b\"${C}\"",
+            "a: [ \"${C",
         ] {
             assert_eq!(expanded(text).as_deref(), Ok(text));
         }
-        assert_eq!(expanded("a: |\n  'x\nb: \"${A}\"").as_deref(), Ok("a: |\n  'x\nb: \"one\""));
     }
 
     #[test]
     fn a_variable_that_is_not_set_is_named_with_its_place() {
-        let refused = expanded("a: 1\nb: \"${C}\"").expect_err("refused");
-        assert_eq!((refused.at, &*refused.why), (9, "the environment variable `C` is not set"));
+        let refused = expanded("a: 1\nb: \"x${C}\"").expect_err("refused");
+        assert_eq!((refused.at, &*refused.why), (8, "the environment variable `C` is not set"));
     }
 }

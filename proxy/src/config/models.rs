@@ -85,7 +85,7 @@ impl JsonSchema for Hours {
 #[serde(deny_unknown_fields, default)]
 pub struct RouteOptions {
     /// Tokens of context the model is loaded with: a number, or `auto` for the smallest power of two
-    /// that holds the prompt and its answer; it grows with what is asked, and is never smaller than
+    /// that holds the prompt and its answer, at most 262144; it grows with what is asked, and is never smaller than
     /// what the model was loaded with. Prompts longer than a number get 400
     /// `context_length_exceeded`. Endpoints that cannot carry it (`/v1/completions`,
     /// `/v1/responses`) are refused for these models.

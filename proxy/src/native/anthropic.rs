@@ -139,7 +139,9 @@ impl<'a> Given<'a> {
             let found = members(tool.get(), Keys::AnyCase, names).map_err(|_| wrong())?;
             let [kind, name, description, schema] = found;
             if kind.and_then(text).is_some_and(|kind| kind.starts_with("web_search")) {
-                return Err(no_search("tools"));
+                let message = "web_search is Ollama's own, and is not to be had with the options that \
+                               this model is run with here";
+                return Err(Refusal::new("tools", message));
             }
             let empty = || json::raw(&serde_json::json!({ "type": "object", "properties": {} }));
             let parameters = schema.map_or_else(|| Cow::Owned(empty()), Cow::Borrowed);
@@ -181,12 +183,6 @@ impl<'a> Given<'a> {
         let [kind] = members(object, Keys::AnyCase, ["type"]).map_err(wrong)?;
         Ok(kind.and_then(text))
     }
-}
-
-fn no_search(param: &'static str) -> Refusal {
-    let message = "web_search is Ollama's own, and is not to be had with the options that this model \
-                   is run with here";
-    Refusal::new(param, message)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::context::THOUGHT_END;
 
@@ -19,35 +20,48 @@ const LONGEST: usize = 48;
 const REPEATED: usize = 256;
 /// Where messages, items and blocks have what is said.
 const WITHIN: &[&str] = &["content", "text", "output"];
+/// The types of those, as JSON; a message need not say one. What else there is may not be read.
+const READ: [&str; 6] = [
+    r#""text""#,
+    r#""input_text""#,
+    r#""output_text""#,
+    r#""message""#,
+    r#""tool_result""#,
+    r#""function_call_output""#,
+];
 
 /// Whether the prompt of `body`, which is in its `members`, has more than `limit` tokens for certain. What
 /// is no request has none.
 ///
 /// Members are texts, or arrays of messages, items or blocks, in OpenAI's, Anthropic's or Ollama's form.
-/// The body is gone through once, and not beyond what is needed to know.
+/// The body is gone through once.
 #[must_use]
 pub fn exceeds(body: &[u8], members: &[&str], limit: u64) -> bool {
-    let mut least = Least { tokens: 0, limit };
+    let mut least = Least { tokens: 0, limit, unclear: false };
     let mut json = serde_json::Deserializer::from_slice(body);
-    // It stops with an error at the limit, and at what is no JSON, which others complain of.
-    let stopped = Object { names: members, least: &mut least }.deserialize(&mut json).is_err();
-    stopped && least.tokens > limit
+    // What is no JSON, others complain of.
+    let read = Object { names: members, whole: true, least: &mut least }.deserialize(&mut json);
+    read.is_ok() && !least.unclear && least.tokens > limit
 }
 
 /// Tokens so far.
 struct Least {
     tokens: u64,
+    /// More need not be counted.
     limit: u64,
+    /// A member is there twice: servers differ in which of them they take.
+    unclear: bool,
 }
 
 impl Least {
-    /// Whether there may be more of them.
-    fn add(&mut self, text: &str) -> bool {
+    fn add(&mut self, text: &str) {
         let said = text.rfind(THOUGHT_END).map_or(text, |at| &text[at + THOUGHT_END.len()..]);
-        said.split_whitespace().all(|word| {
+        for word in said.split_whitespace() {
+            if self.tokens > self.limit {
+                break;
+            }
             self.tokens += of_word(word);
-            self.tokens <= self.limit
-        })
+        }
     }
 }
 
@@ -70,6 +84,8 @@ fn of_word(word: &str) -> u64 {
 /// An object in which the values of `names` are said.
 struct Object<'a> {
     names: &'a [&'a str],
+    /// Whether it is the whole body.
+    whole: bool,
     least: &'a mut Least,
 }
 
@@ -89,13 +105,24 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let before = self.least.tokens;
+        let (mut seen, mut is_read) = (0_u32, true);
         while let Some(Name(name)) = map.next_key()? {
             // As Go fills a struct.
-            if self.names.iter().any(|one| one.eq_ignore_ascii_case(&name)) {
+            let index = self.names.iter().position(|one| one.eq_ignore_ascii_case(&name));
+            if let Some(index) = index {
+                self.least.unclear |= seen & (1 << index) != 0;
+                seen |= 1 << index;
                 map.next_value_seed(Said(self.least))?;
+            } else if !self.whole && name.eq_ignore_ascii_case("type") {
+                let kind: &RawValue = map.next_value()?;
+                is_read = READ.contains(&kind.get());
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
+        }
+        if !is_read {
+            self.least.tokens = before;
         }
         Ok(())
     }
@@ -122,8 +149,9 @@ impl<'de> Visitor<'de> for Said<'_> {
         f.write_str("a text or parts of one")
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        if self.0.add(text) { Ok(()) } else { Err(E::custom("enough")) }
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.add(text);
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
@@ -132,7 +160,7 @@ impl<'de> Visitor<'de> for Said<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        Object { names: WITHIN, least: self.0 }.visit_map(map)
+        Object { names: WITHIN, whole: false, least: self.0 }.visit_map(map)
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
@@ -225,6 +253,22 @@ pub(super) mod tests {
                 3,
             ),
             (json!({"messages": null, "prompt": words}), &MESSAGES, 0),
+            (
+                json!({"messages": [{"content": [
+                    {"type": "tool_result", "content": [{"type": "search_result", "content": [{"type": "text", "text": words}]}]},
+                    {"type": "new", "text": words, "content": words},
+                ]}]}),
+                &MESSAGES,
+                0,
+            ),
+            (
+                json!({"input": [
+                    {"type": "reasoning", "content": [{"type": "reasoning_text", "text": words}]},
+                    {"type": "message", "content": words},
+                ]}),
+                &["input"],
+                3,
+            ),
             (json!({"messages": [7, null, true, 1.5, -1, {"content": null}]}), &MESSAGES, 0),
             (json!({"prompt": words, "system": "four"}), &["prompt", "system"], 4),
             (json!({"input": words, "instructions": "four"}), &["input", "instructions"], 4),
@@ -238,6 +282,15 @@ pub(super) mod tests {
             ),
         ] {
             assert_eq!(count(&body, members), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn of_what_is_there_twice_nothing_is_certain() {
+        let twice = r#"{"messages":[{"content":"a b c d"}],"Messages":[{"content":"a"}]}"#;
+        let within = r#"{"messages":[{"content":"a b c d","content":"a"}]}"#;
+        for body in [twice, within] {
+            assert!(!exceeds(body.as_bytes(), &MESSAGES, 3), "{body}");
         }
     }
 

@@ -33,6 +33,8 @@ use crate::upstream::{Catalogue, Digests, Origin, Pool};
 
 /// Models whose contexts are chosen by need.
 const MAX_CONTEXTS: usize = 256;
+/// The longest context that is chosen by need, in tokens: one client is not to have a model take all memory.
+const MAX_CONTEXT: u64 = 262_144;
 /// A reading of GPUs that is older says nothing about now.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
 
@@ -156,6 +158,8 @@ impl Backend {
         };
         breakers.configure(config.breaker);
         let origin = Origin::new(upstream.clone(), tls)?;
+        // An alert on its increase is to see the first.
+        counter!(names::PROMPTS_CUT, "upstream" => upstream.name.clone()).increment(0);
         let same_container = |known: &&Arc<Backend>| {
             let before = &known.origin.config;
             (&before.container, &before.origin) == (&upstream.container, &upstream.origin)
@@ -239,7 +243,7 @@ impl Backend {
         let known = contexts.iter().position(|one| same_model(&one.model, model));
         let chosen = known.map(|index| contexts[index].tokens);
         let has = loaded.max(chosen).filter(|has| *has >= needed);
-        let tokens = has.unwrap_or_else(|| context::bucket(needed, None));
+        let tokens = has.unwrap_or_else(|| context::bucket(needed, Some(MAX_CONTEXT)));
         if chosen != Some(tokens) {
             if let Some(index) = known {
                 contexts.swap_remove(index);

@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use super::attempt::CONTEXT_EXCEEDED;
 use super::backend::Backend;
 use crate::config::admission::LongPrompts;
+use crate::config::models::NumCtx;
 use crate::error::{Error, Kind};
 use crate::native::least;
 use crate::request::Request;
@@ -34,7 +35,7 @@ impl Cut {
 }
 
 /// Whether `backend` is going to cut the prompt of `request` for `model`, as far as is known for certain:
-/// the model must be loaded.
+/// the model must be loaded, or its context be a route's.
 ///
 /// # Errors
 /// When that is not to be.
@@ -51,11 +52,17 @@ pub(super) fn look(
         return Ok(None);
     }
     let Some(members) = prompt(request.endpoint) else { return Ok(None) };
-    let loaded = backend.residency.of(model).context_length;
-    let Some(context) = loaded.filter(|context| request.body.len() as u64 > *context) else {
+    let forced = backend.runner(model).and_then(|runner| runner.num_ctx);
+    let context = match forced {
+        Some(NumCtx::Tokens(tokens)) => Some(tokens),
+        // It grows with the prompt.
+        Some(NumCtx::Auto(_)) => None,
+        None => backend.residency.of(model).context_length,
+    };
+    let Some(context) = context.filter(|context| request.body.len() as u64 > *context) else {
         return Ok(None);
     };
-    if request.endpoint.is_native() && has_own_terms(&request.body) {
+    if request.endpoint.is_native() && has_own_terms(&request.body, forced.is_some()) {
         return Ok(None);
     }
     if !least::exceeds(&request.body, members, context) {
@@ -99,8 +106,9 @@ fn prompt(endpoint: Endpoint) -> Option<&'static [&'static str]> {
     }
 }
 
-/// Whether a native request says itself how long its context is, or that nothing may be cut.
-fn has_own_terms(body: &[u8]) -> bool {
+/// Whether a native request says itself that nothing may be cut, or how long its context is, where that is
+/// not `forced`.
+fn has_own_terms(body: &[u8], forced: bool) -> bool {
     #[derive(Deserialize)]
     struct Own {
         options: Option<Options>,
@@ -111,6 +119,7 @@ fn has_own_terms(body: &[u8]) -> bool {
         num_ctx: Option<IgnoredAny>,
     }
     serde_json::from_slice::<Own>(body).is_ok_and(|own| {
-        own.truncate == Some(false) || own.options.is_some_and(|options| options.num_ctx.is_some())
+        let chosen = own.options.is_some_and(|options| options.num_ctx.is_some());
+        own.truncate == Some(false) || (chosen && !forced)
     })
 }

@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::rejection::Rejection;
 use super::state::Snapshot;
 use crate::admission::{Ask, Decision, QueueFull, Slot, TurnedAway};
-use crate::breaker::{ModelPass, State};
+use crate::breaker::{ModelPass, Reason, State};
 use crate::config::models::{NumCtx, RouteOptions};
 use crate::config::raw::Timeouts;
 use crate::error::{Error, Kind};
@@ -316,10 +316,15 @@ impl Search<'_> {
             Ok(pass) => Some(pass),
             Err(wait) => {
                 self.opens_in = Some(self.opens_in.map_or(wait, |known| known.min(wait)));
-                let lost = backend.catalogue.known().problem;
-                let why =
-                    lost.or_else(|| Some(backend.breakers.reason(&target.model)?.to_string()));
-                let why = why.unwrap_or_else(|| "left alone".to_owned());
+                let why = match backend.breakers.reason(&target.model) {
+                    None => "left alone".to_owned(),
+                    // Most of them say that it cannot be reached, while that is so.
+                    Some(Reason::Errors) => {
+                        let lost = backend.catalogue.unreachable();
+                        lost.unwrap_or_else(|| Reason::Errors.to_string())
+                    }
+                    Some(why) => why.to_string(),
+                };
                 self.progress.skipped(backend.name(), &why);
                 None
             }

@@ -24,6 +24,8 @@ use crate::request::endpoint::Endpoint;
 
 /// Room for an answer whose length nobody bounds.
 const ANSWER_TOKENS: u64 = 1024;
+/// The most room for an answer to Anthropic's API.
+const MESSAGE_TOKENS: u64 = 8192;
 
 /// What a model is loaded with, whichever route or name it is asked for by: of two requests that
 /// differed in it, each would have it loaded anew.
@@ -73,23 +75,29 @@ impl Runner {
 /// # Errors
 /// Why not.
 pub(super) fn check(backend: &Backend, request: &Request, model: &str) -> Result<(), Error> {
-    let Some(runner) = backend.runner(model) else {
-        // Where it is only told of, it is looked for when the model is loaded.
-        let rejects = backend.long_prompts == LongPrompts::Reject;
-        return if rejects { long_prompt::look(backend, request, model).map(drop) } else { Ok(()) };
-    };
-    match (request.endpoint, runner.num_ctx) {
+    let runner = backend.runner(model);
+    match (request.endpoint, runner.and_then(|runner| runner.num_ctx)) {
         (Endpoint::ChatCompletions | Endpoint::Messages, Some(NumCtx::Tokens(context))) => {
             long_prompt::check(request, context, model)
         }
-        (Endpoint::Completions | Endpoint::Responses, _) => {
+        (Endpoint::Completions | Endpoint::Responses, num_ctx) if runner.is_some() => {
+            let parameter = match num_ctx {
+                Some(NumCtx::Tokens(tokens)) => {
+                    format!(" (FROM {model}, PARAMETER num_ctx {tokens})")
+                }
+                Some(NumCtx::Auto(_)) | None => String::new(),
+            };
             let message = format!(
                 "`{model}` is run here with options that `{}` cannot carry, and would be loaded anew \
                  for this request; use /v1/chat/completions or /v1/messages, or a model made with a \
-                 Modelfile",
+                 Modelfile{parameter}",
                 request.endpoint.path()
             );
             Err(Error::new(Kind::InvalidRequest, message).param("model"))
+        }
+        // Where it is only told of, it is looked for when the model is loaded.
+        _ if backend.long_prompts == LongPrompts::Reject => {
+            long_prompt::look(backend, request, model).map(drop)
         }
         _ => Ok(()),
     }
@@ -165,8 +173,9 @@ fn translated(
     };
     let body = body.map_err(refused)?;
     let native = Some(about(request, model));
-    // It is sent with `truncate: false`.
-    Ok(Prepared { path: "/api/chat", body: body.into(), native, cut: None })
+    // Where the context is ours, it is sent with `truncate: false`.
+    let cut = if num_ctx.is_some() { None } else { long_prompt::look(backend, request, model)? };
+    Ok(Prepared { path: "/api/chat", body: body.into(), native, cut })
 }
 
 /// The context for this prompt and its answer, where the model has one of its own. One that is
@@ -177,6 +186,11 @@ pub(super) fn choose_context(backend: &Backend, request: &Request, model: &str) 
         NumCtx::Auto(_) => {
             let prompt = prompt_tokens(request);
             let answer = request.max_tokens().unwrap_or(ANSWER_TOKENS);
+            let answer = match request.endpoint {
+                // There a limit is mandatory, and as large as can be.
+                Endpoint::Messages => answer.min(MESSAGE_TOKENS),
+                _ => answer,
+            };
             // An estimate may be a quarter too low.
             let needed = prompt.saturating_add(prompt / 4).saturating_add(answer);
             Some(backend.grow_context(model, needed))

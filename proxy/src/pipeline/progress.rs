@@ -42,7 +42,8 @@ struct Passed {
 impl Progress {
     /// Notes that a target was left out.
     pub fn skipped(&mut self, upstream: &str, why: &str) {
-        self.pass(upstream, why.to_owned().into(), None);
+        let end = why.floor_char_boundary(MAX_WHY);
+        self.pass(upstream, why[..end].to_owned().into(), None);
     }
 
     /// Notes that a target was tried in vain: why in a word for programs, and in a sentence.

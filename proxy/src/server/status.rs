@@ -128,10 +128,8 @@ impl Source for Status {
         }
         let snapshot = self.shared.snapshot.load();
         let open = |one: &Arc<Backend>| one.breaker.state() == State::Open;
-        // Another server than Ollama may have no list of models to be asked for, and serve all the same.
-        let lost = |one: &Arc<Backend>| {
-            one.is_ollama() && one.container.is_none() && one.catalogue.known().problem.is_some()
-        };
+        let lost =
+            |one: &Arc<Backend>| one.container.is_none() && one.catalogue.unreachable().is_some();
         let backends = &snapshot.backends;
         let why = if backends.iter().all(open) {
             Some("every upstream's breaker is open")

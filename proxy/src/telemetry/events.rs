@@ -48,27 +48,36 @@ impl Events {
 
     /// Notes that a request went past `upstream` to another, and why: the first in a minute.
     pub fn went_elsewhere(&self, upstream: &str, to: &str, why: &str) {
-        self.tell(upstream, None, format!("requests go to `{to}` instead: {why}"));
+        self.tell(upstream, None, &format!("requests go to `{to}` instead: "), why);
     }
 
     /// Notes that prompts for `model` are longer than its context, and what becomes of them: the first in
     /// a minute.
     pub fn prompts_cut(&self, upstream: &str, model: &str, context: u64) {
-        let what = format!("prompts are cut to the context of `{model}`, {context} tokens");
-        self.tell(upstream, Some(model), what);
+        self.tell(
+            upstream,
+            Some(model),
+            "prompts are cut to its context: ",
+            &format!("{context} tokens"),
+        );
     }
 
-    /// Notes what every request may tell anew, unless it was told lately, if with other figures.
-    fn tell(&self, upstream: &str, model: Option<&str>, what: String) {
-        let same = |told: &str| words(told).eq(words(&what));
+    /// Notes `what` and why, unless it was told lately of the same, if with other figures: of what every
+    /// request, or every look, would tell anew.
+    pub fn tell(&self, upstream: &str, model: Option<&str>, what: &str, why: &str) {
+        let same = |one: &Event| {
+            let told = one.what.strip_prefix(what);
+            one.upstream == upstream
+                && one.model.as_deref() == model
+                && told.is_some_and(|told| words(told).eq(words(why)))
+        };
         let oldest = now_ms().saturating_sub(AGAIN_AFTER_MS);
         let was_told = {
             let last = self.last.lock();
-            let mut lately = last.iter().rev().take_while(|one| one.at_unix_ms >= oldest);
-            lately.any(|one| one.upstream == upstream && same(&one.what))
+            last.iter().rev().take_while(|one| one.at_unix_ms >= oldest).any(|one| same(one))
         };
         if !was_told {
-            self.note(upstream, model, what);
+            self.note(upstream, model, format!("{what}{why}"));
         }
     }
 
@@ -100,12 +109,20 @@ mod tests {
             events.went_elsewhere("host", "spare", &format!("the GPU is {percent} % full"));
             events.went_elsewhere("host", "other", "busy");
             events.went_elsewhere("host", "spare", "not reachable");
+            events.went_elsewhere("gpu1", "gpu2", "busy");
+            events.went_elsewhere("gpu1", "gpu3", "busy");
+            events.prompts_cut("host", "qwen2.5:7b", 4096);
+            events.prompts_cut("host", "qwen2.5:14b", 4096);
         }
         let told: Vec<String> = events.last().iter().rev().map(|one| one.what.clone()).collect();
         let expected = [
             "requests go to `spare` instead: the GPU is 98 % full",
             "requests go to `other` instead: busy",
             "requests go to `spare` instead: not reachable",
+            "requests go to `gpu2` instead: busy",
+            "requests go to `gpu3` instead: busy",
+            "prompts are cut to its context: 4096 tokens",
+            "prompts are cut to its context: 4096 tokens",
         ];
         assert_eq!(told, expected);
     }

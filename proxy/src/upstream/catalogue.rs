@@ -33,6 +33,7 @@ struct State {
     version: Option<String>,
     asked: Option<Instant>,
     problem: Option<String>,
+    unreachable: Option<String>,
 }
 
 /// What is known of an upstream's models, at one time.
@@ -72,16 +73,19 @@ impl Catalogue {
         Listing {
             models: state.models.clone(),
             version: state.version.clone(),
-            problem: state.problem.clone(),
+            problem: state.unreachable.clone().or_else(|| state.problem.clone()),
         }
     }
 
-    /// Notes that the upstream cannot be reached, as was just seen.
-    pub fn lost(&self, why: &str) {
-        let mut state = self.state.lock();
-        if state.problem.as_deref() != Some(why) {
-            state.problem = Some(why.to_owned());
-        }
+    /// Notes that the upstream cannot be reached, and why, or that it can be again.
+    pub fn reach(&self, unreachable: Option<String>) {
+        self.state.lock().unreachable = unreachable;
+    }
+
+    /// Why the upstream cannot be reached, if it cannot.
+    #[must_use]
+    pub fn unreachable(&self) -> Option<String> {
+        self.state.lock().unreachable.clone()
     }
 
     /// Whether the last reading is younger than `age`.

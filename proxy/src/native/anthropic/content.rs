@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 use super::super::Refusal;
 use super::super::json::{self, Keys, each, is_string, members, text};
 use super::super::messages::base64;
-use super::no_search;
 
 /// The field that refusals here name.
 const PARAM: &str = "messages";
@@ -34,7 +33,12 @@ pub fn write(
             convert(message, &mut writer)
         },
     )?;
-    if seen { Ok(()) } else { Err(missing()) }
+    match (seen, writer.first) {
+        (false, _) => Err(missing()),
+        // Without any, Ollama would only load the model.
+        (true, true) => Err(refused("the messages say nothing")),
+        (true, false) => Ok(()),
+    }
 }
 
 fn refused(message: impl Into<String>) -> Refusal {
@@ -102,7 +106,10 @@ impl<'a> Parts<'a> {
                 self.calls.push(Call { id, function: Function { name, arguments } });
             }
             Some("tool_result") => self.results.push(result(tool_use_id, content)?),
-            Some("web_search_tool_result") => return Err(no_search(PARAM)),
+            Some("web_search_tool_result") => {
+                let said = Some(Cow::Owned(json::raw(&search_result(content))));
+                self.results.push(result_of(tool_use_id, said, Vec::new()));
+            }
             Some("thinking") => {
                 self.thinking = thinking.filter(|it| is_string(it) && it.get() != EMPTY);
             }
@@ -142,11 +149,12 @@ fn result<'a>(
     match content {
         Some(content) if is_string(content) => texts.0.push(content),
         Some(content) if content.get().starts_with('[') => each(content, not_content, |block| {
+            // What is no block of these is passed over, as by Ollama.
+            let names = ["type", "text", "source"];
             let [kind, words, source] =
-                members(block.get(), Keys::Exact, ["type", "text", "source"])
-                    .map_err(|_| refused("a block must be an object"))?;
+                members(block.get(), Keys::Exact, names).unwrap_or_default();
             match kind.and_then(text).as_deref() {
-                Some("text") => texts.take(words)?,
+                Some("text") => texts.0.extend(words.filter(|words| is_string(words))),
                 Some("image") => images.push(image(source)?),
                 _ => {}
             }
@@ -154,14 +162,50 @@ fn result<'a>(
         })?,
         _ => {}
     }
-    let content = texts.joined().unwrap_or_else(|| Cow::Owned(json::raw(&"")));
-    Ok(Message {
+    Ok(result_of(id, texts.joined(), images))
+}
+
+fn result_of<'a>(
+    id: Option<&'a RawValue>,
+    content: Option<Cow<'a, RawValue>>,
+    images: Vec<Cow<'a, str>>,
+) -> Message<'a> {
+    Message {
         role: "tool".into(),
-        content: Some(content),
+        content: Some(content.unwrap_or_else(|| Cow::Owned(json::raw(&"")))),
         images,
         tool_call_id: id.filter(|id| is_string(id)),
         ..Message::default()
-    })
+    }
+}
+
+/// What a search of the web found, as Ollama tells its models.
+fn search_result(content: Option<&RawValue>) -> String {
+    let Some(content) = content else { return "null".into() };
+    if let Some(said) = text(content) {
+        return said.into_owned();
+    }
+    let told = |item: &RawValue| {
+        let names = ["type", "title", "url", "error_code"];
+        let [kind, title, url, code] = members(item.get(), Keys::Exact, names).unwrap_or_default();
+        let [title, url, code] =
+            [title, url, code].map(|value| value.and_then(text).unwrap_or_default());
+        match kind.and_then(text).as_deref() {
+            Some("web_search_result") => format!("- {title}: {url}\n"),
+            Some("web_search_tool_result_error") => format!("web_search_tool_result_error: {code}"),
+            _ => String::new(),
+        }
+    };
+    let mut all = String::new();
+    let listed = each(
+        content,
+        || (),
+        |item| {
+            all.push_str(&told(item));
+            Ok(())
+        },
+    );
+    if listed.is_ok() { all } else { told(content) }
 }
 
 /// A text, or the texts of blocks.
@@ -173,9 +217,12 @@ fn said(raw: &RawValue) -> Result<Texts<'_>, Refusal> {
     }
     let wrong = || Refusal::new("system", "`system` must be a string or an array of blocks");
     each(raw, wrong, |block| {
-        let [kind, words] =
-            members(block.get(), Keys::Exact, ["type", "text"]).map_err(|_| wrong())?;
-        if kind.and_then(text).as_deref() == Some("text") { texts.take(words) } else { Ok(()) }
+        // What is no block of these is passed over, as by Ollama.
+        let [kind, words] = members(block.get(), Keys::Exact, ["type", "text"]).unwrap_or_default();
+        if kind.and_then(text).as_deref() == Some("text") {
+            texts.0.extend(words.filter(|words| is_string(words)));
+        }
+        Ok(())
     })?;
     Ok(texts)
 }

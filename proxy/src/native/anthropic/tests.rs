@@ -70,13 +70,43 @@ fn a_conversation_with_tools_and_images_keeps_its_order_and_its_spelling() {
 
 #[test]
 fn empty_parts_are_left_out() {
-    assert_eq!(messages(&json!([])), json!([]));
-    assert_eq!(messages(&json!([{ "type": "text", "text": "" }])), json!([]));
     let texts =
         json!([{ "type": "text", "text": "" }, { "type": "text", "text": "a" }, { "type": "new" }]);
     assert_eq!(messages(&texts), json!([{ "role": "user", "content": "a" }]));
     let system = translated(&json!({ "system": "" })).expect("a request");
     assert_eq!(system["messages"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn what_was_found_in_the_web_stays_in_the_conversation() {
+    let hit =
+        json!({ "type": "web_search_result", "title": "T", "url": "u", "encrypted_content": "x" });
+    let error =
+        json!({ "type": "web_search_tool_result_error", "error_code": "max_uses_exceeded" });
+    let code = "web_search_tool_result_error: max_uses_exceeded";
+    for (content, expected) in
+        [(json!([hit, hit]), "- T: u\n- T: u\n"), (error, code), (json!("said"), "said")]
+    {
+        let blocks = json!([
+            { "type": "server_tool_use", "id": "s", "name": "web_search", "input": { "query": "q" } },
+            { "type": "web_search_tool_result", "tool_use_id": "s", "content": content },
+        ]);
+        let messages =
+            translated(&json!({ "messages": [{ "role": "assistant", "content": blocks }] }));
+        let messages = messages.expect("a request")["messages"].clone();
+        assert_eq!(
+            messages[1],
+            json!({ "role": "tool", "content": expected, "tool_call_id": "s" })
+        );
+    }
+}
+
+#[test]
+fn what_ollama_passes_over_is_passed_over() {
+    let result = json!({ "type": "tool_result", "tool_use_id": "t", "content": ["s", { "type": "text", "text": 7 }, { "type": "text", "text": "a" }] });
+    assert_eq!(messages(&json!([result]))[0]["content"], "a");
+    let system = translated(&json!({ "system": ["s", { "type": "text", "text": "a" }] }));
+    assert_eq!(system.expect("a request")["messages"][0]["content"], "a");
 }
 
 #[test]
@@ -139,10 +169,8 @@ fn what_cannot_be_carried_is_refused_and_named() {
             "messages",
         ),
         (json!({ "messages": [{ "content": [{ "type": "tool_use", "id": "a" }] }] }), "messages"),
-        (
-            json!({ "messages": [{ "content": [{ "type": "web_search_tool_result" }] }] }),
-            "messages",
-        ),
+        (json!({ "messages": [{ "role": "user", "content": [] }] }), "messages"),
+        (json!({ "messages": [{ "role": "user" }] }), "messages"),
         (json!({ "system": 7 }), "system"),
         (json!({ "stop_sequences": "a" }), "stop_sequences"),
         (json!({ "stop_sequences": [7] }), "stop_sequences"),

@@ -31,6 +31,8 @@ const TAGS_EVERY: Duration = Duration::from_secs(10);
 const DECODE_COLLAPSE: f64 = 0.25;
 /// Looks in a row without an answer, of two seconds each, until an upstream is taken to hang.
 const HANGS_AFTER: u32 = 2;
+/// Looks in a row without a connection until an upstream cannot be reached.
+const LOST_AFTER: u32 = 2;
 /// Loads that are remembered until the GPUs show what they took.
 const MAX_UNSEEN: usize = 16;
 /// Loads that fail one after another before the upstream is left alone.
@@ -43,8 +45,8 @@ pub(super) struct Looker {
     warned: Option<&'static str>,
     /// Looks in a row that got no answer in time.
     silent: u32,
-    /// It could not be reached when last looked at.
-    lost: bool,
+    /// Looks in a row at which no connection was to be had.
+    refused: u32,
     /// The GPUs of another machine could not be read when last tried.
     remote_lost: bool,
     ledger: Ledger,
@@ -100,7 +102,7 @@ impl Looker {
         self.judge(shared, backend, reading.as_ref());
     }
 
-    /// Has everybody know at once that it cannot be reached, or can be again.
+    /// Has everybody know soon that it cannot be reached, or can be again.
     async fn note_reach(
         &mut self,
         shared: &Shared,
@@ -108,26 +110,31 @@ impl Looker {
         backend: &Backend,
         failure: Option<&Unanswered>,
     ) {
+        let told = |what: &str, why: &str| {
+            // A container that does not run is no news.
+            if backend.container.is_none() {
+                shared.events.tell(backend.name(), None, what, why);
+            }
+        };
         match failure {
             Some(Unanswered::Failed(why @ (Failure::Connect(_) | Failure::ConnectTimeout))) => {
-                let why = why.to_string();
-                backend.catalogue.lost(&why);
-                // A container that does not run is no news.
-                if !std::mem::replace(&mut self.lost, true) && backend.container.is_none() {
-                    let at = backend.origin.config.origin.to_string();
-                    let what = format!("not reachable at {}: {why}", at.trim_end_matches('/'));
-                    shared.events.note(backend.name(), None, what);
+                self.refused = self.refused.saturating_add(1);
+                if self.refused >= LOST_AFTER {
+                    let (at, why) = (backend.origin.config.origin.to_string(), why.to_string());
+                    told(&format!("not reachable at {}: ", at.trim_end_matches('/')), &why);
+                    backend.catalogue.reach(Some(why));
                 }
             }
-            None if std::mem::take(&mut self.lost) => {
-                backend.catalogue.fresh(&backend.origin, pool, Duration::ZERO).await;
-                backend.breaker.back();
-                if backend.container.is_none() {
-                    shared.events.note(backend.name(), None, "reachable again".into());
+            // It says nothing, which is looked after elsewhere.
+            Some(Unanswered::Failed(_)) => {}
+            Some(Unanswered::Status(..) | Unanswered::Unusable(_)) | None => {
+                if std::mem::take(&mut self.refused) >= LOST_AFTER {
+                    backend.catalogue.reach(None);
+                    backend.catalogue.fresh(&backend.origin, pool, Duration::ZERO).await;
+                    backend.breaker.back();
+                    told("reachable again", "");
                 }
             }
-            // It was reached, whatever it said.
-            Some(_) | None => {}
         }
     }
 
