@@ -109,6 +109,8 @@ fn push_quoted(out: &mut String, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn expanded(text: &str) -> Result<String, Unreplaced> {
@@ -162,5 +164,21 @@ mod tests {
     fn a_variable_that_is_not_set_is_named_with_its_place() {
         let refused = expanded("a: 1\nb: \"x${C}\"").expect_err("refused");
         assert_eq!((refused.at, &*refused.why), (8, "the environment variable `C` is not set"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_gone_through_and_one_without_references_stays(
+            parts in proptest::collection::vec("[a{}\\[\\]:,\"'|>#! \n\\-\\\\&*é]|[$]\\{A\\}|: |- ", 0..40),
+        ) {
+            let text = parts.concat();
+            let environment = HashMap::from([("A".to_owned(), "x\"'\n".to_owned())]);
+            let expanded = expand_quoted(&text, &environment).expect("it is set");
+            if !text.contains("${") {
+                prop_assert_eq!(&*expanded, &*text);
+            }
+            let most = parts.len() * 4;
+            prop_assert!(expanded.len() + most >= text.len());
+        }
     }
 }

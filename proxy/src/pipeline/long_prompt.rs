@@ -69,7 +69,7 @@ pub(super) fn look(
         return Ok(None);
     }
     match policy {
-        LongPrompts::Reject => Err(exceeded(context, model)),
+        LongPrompts::Reject => Err(exceeded(context, model, members)),
         LongPrompts::Allow | LongPrompts::Warn => Ok(Some(Cut { context })),
     }
 }
@@ -79,18 +79,20 @@ pub(super) fn look(
 /// # Errors
 /// A 400 with OpenAI's code, where it does not.
 pub(super) fn check(request: &Request, context: u64, model: &str) -> Result<(), Error> {
-    let (body, members) = (&request.body, prompt(request.endpoint).unwrap_or_default());
+    let Some(members) = prompt(request.endpoint) else { return Ok(()) };
+    let body = &request.body;
     if body.len() as u64 > context && least::exceeds(body, members, context) {
-        return Err(exceeded(context, model));
+        return Err(exceeded(context, model, members));
     }
     Ok(())
 }
 
-fn exceeded(context: u64, model: &str) -> Error {
+fn exceeded(context: u64, model: &str, members: &[&'static str]) -> Error {
     let message = format!(
         "this prompt has more tokens than the context of {context} that `{model}` is run with here"
     );
-    let error = Error::new(Kind::InvalidRequest, message).param("messages");
+    let error = Error::new(Kind::InvalidRequest, message)
+        .param(members.first().copied().unwrap_or("messages"));
     error.custom(Kind::InvalidRequest.status().as_u16(), CONTEXT_EXCEEDED.into())
 }
 
