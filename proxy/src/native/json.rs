@@ -206,6 +206,28 @@ pub fn write(value: &impl Serialize, out: &mut Vec<u8>) {
     }
 }
 
+/// Values that are written one after another, comma-separated.
+pub struct List<'o> {
+    out: &'o mut Vec<u8>,
+    /// Nothing was written yet.
+    pub empty: bool,
+}
+
+impl<'o> List<'o> {
+    /// Of nothing yet, in `out`.
+    pub fn new(out: &'o mut Vec<u8>) -> Self {
+        Self { out, empty: true }
+    }
+
+    /// Appends `value`.
+    pub fn push(&mut self, value: &impl Serialize) {
+        if !std::mem::replace(&mut self.empty, false) {
+            self.out.push(b',');
+        }
+        write(value, self.out);
+    }
+}
+
 /// `value` as JSON; as [`write`].
 #[must_use]
 pub fn raw(value: &impl Serialize) -> Box<RawValue> {

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 pub(super) use self::parts::base64;
 use self::parts::part_of;
 use super::Refusal;
-use super::json::{Keys, each, is_string, members, text};
+use super::json::{Keys, List, each, is_string, members, text};
 
 /// The field that refusals here name.
 const PARAM: &str = "messages";
@@ -22,7 +22,7 @@ const PARAM: &str = "messages";
 /// Writes Ollama's form of `messages`, comma-separated, to `out`.
 pub fn write(messages: &RawValue, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let mut names = None;
-    let mut writer = Writer { out, last: None, first: true };
+    let mut writer = Writer { list: List::new(out), last: None };
     let mut seen = false;
     each(messages, not_array, |raw| {
         seen = true;
@@ -267,9 +267,8 @@ struct Function<'a> {
 
 /// Writes messages, the last of which may still change.
 struct Writer<'a, 'o> {
-    out: &'o mut Vec<u8>,
+    list: List<'o>,
     last: Option<Message<'a>>,
-    first: bool,
 }
 
 impl<'a> Writer<'a, '_> {
@@ -279,10 +278,8 @@ impl<'a> Writer<'a, '_> {
     }
 
     fn flush(&mut self) {
-        let Some(message) = self.last.take() else { return };
-        if !std::mem::replace(&mut self.first, false) {
-            self.out.push(b',');
+        if let Some(message) = self.last.take() {
+            self.list.push(&message);
         }
-        super::json::write(&message, self.out);
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::super::Refusal;
-use super::super::json::{self, Keys, each, is_string, members, text};
+use super::super::json::{self, Keys, List, each, is_string, members, text};
 use super::super::messages::base64;
 
 /// The field that refusals here name.
@@ -18,10 +18,10 @@ pub fn write(
     messages: Option<&RawValue>,
     out: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
-    let mut writer = Writer { out, first: true };
+    let mut list = List::new(out);
     if let Some(content) = system.map(said).transpose()?.and_then(Texts::joined) {
         let role = "system".into();
-        writer.push(&Message { role, content: Some(content), ..Message::default() });
+        list.push(&Message { role, content: Some(content), ..Message::default() });
     }
     let missing = || refused("messages is required");
     let mut seen = false;
@@ -30,10 +30,10 @@ pub fn write(
         || refused("`messages` must be an array"),
         |message| {
             seen = true;
-            convert(message, &mut writer)
+            convert(message, &mut list)
         },
     )?;
-    match (seen, writer.first) {
+    match (seen, list.empty) {
         (false, _) => Err(missing()),
         // Without any, Ollama would only load the model.
         (true, true) => Err(refused("the messages say nothing")),
@@ -46,7 +46,7 @@ fn refused(message: impl Into<String>) -> Refusal {
 }
 
 /// A message, as one of Ollama's and one for each result of a tool.
-fn convert(message: &RawValue, writer: &mut Writer<'_>) -> Result<(), Refusal> {
+fn convert(message: &RawValue, list: &mut List<'_>) -> Result<(), Refusal> {
     let [role, content] = members(message.get(), Keys::AnyCase, ["role", "content"])
         .map_err(|_| refused("a message must be an object"))?;
     let role = role.and_then(text).unwrap_or_default().to_lowercase();
@@ -61,15 +61,15 @@ fn convert(message: &RawValue, writer: &mut Writer<'_>) -> Result<(), Refusal> {
     // A user's words come after the results they are about.
     let results_first = role == "user";
     if results_first {
-        results.iter().for_each(|result| writer.push(result));
+        results.iter().for_each(|result| list.push(result));
     }
     if content.is_some() || !images.is_empty() || !calls.is_empty() || thinking.is_some() {
         let role = Cow::Owned(role);
         let tool_calls = calls;
-        writer.push(&Message { role, content, images, tool_calls, thinking, tool_call_id: None });
+        list.push(&Message { role, content, images, tool_calls, thinking, tool_call_id: None });
     }
     if !results_first {
-        results.iter().for_each(|result| writer.push(result));
+        results.iter().for_each(|result| list.push(result));
     }
     Ok(())
 }
@@ -288,18 +288,4 @@ struct Call<'a> {
 struct Function<'a> {
     name: &'a RawValue,
     arguments: Cow<'a, RawValue>,
-}
-
-struct Writer<'o> {
-    out: &'o mut Vec<u8>,
-    first: bool,
-}
-
-impl Writer<'_> {
-    fn push(&mut self, message: &Message<'_>) {
-        if !std::mem::replace(&mut self.first, false) {
-            self.out.push(b',');
-        }
-        json::write(message, self.out);
-    }
 }
