@@ -32,6 +32,8 @@ const LEARNED_FILE: &str = "learned.json";
 /// Everything the control thread looks after.
 struct Server {
     file: Option<PathBuf>,
+    /// The configuration that the process was started with.
+    started: Config,
     shared: Arc<Shared>,
     sockets: Sockets,
     certificate: Option<Arc<Certificate>>,
@@ -55,7 +57,8 @@ pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), String> {
     let snapshot = Snapshot::new(config.clone(), upstream_tls(&config)?.as_ref(), plugins, None)?;
     let shared = Arc::new(Shared::new(snapshot, log, gpus(&config), learned(&config)));
     let (stop, _) = watch::channel(false);
-    let server = Server { file, shared, sockets, certificate, loader, metrics, stop };
+    let server =
+        Server { file, started: config, shared, sockets, certificate, loader, metrics, stop };
     worker::start(&server)?;
     control::run(server, watched)
 }

@@ -146,6 +146,19 @@ async fn a_changed_file_is_noticed_and_a_bad_one_keeps_the_last_good() {
     assert_ne!(gateway.metric(hash).await, first);
     let at = "sluicegate_config_last_reload_success_timestamp_seconds";
     assert!(gateway.metric(at).await > 1e9);
+    let tls = "tls: { cert: /nope/c.pem, key: /nope/k.pem }";
+    for (more, expected) in [
+        (
+            "workers: 2\nh2c: true\n",
+            "`workers`, `h2c` takes effect when the process is started anew",
+        ),
+        (&*format!("{tls}\n"), "/nope/c.pem"),
+    ] {
+        gateway.write_config(&format!("{good}{more}"));
+        eventually("it is told", async || shown().await.to_string().contains(expected)).await;
+    }
+    gateway.write_config(&good);
+    eventually("it is as it was", async || shown().await.is_null()).await;
     gateway.write_config(&format!("{good}breaker: {{ errors: 50 }}\n"));
     eventually("and back again", async || post(gateway.data, CHAT, chat("")).await.status == 200)
         .await;

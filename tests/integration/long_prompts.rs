@@ -23,11 +23,15 @@ async fn seen(host: &Simulator, policy: &str, more: &str) -> Gateway {
     let gateway = Gateway::start(BIN, &config);
     assert_eq!(chat(&gateway, 3, json!({})).await.status, 200);
     eventually("it is seen to be loaded", async || {
-        let models: Value = get(gateway.admin, "/api/models").await.json();
-        models.to_string().contains("\"context\":300")
+        known(&gateway).await.contains("\"context\":300")
     })
     .await;
     gateway
+}
+
+/// What is known of models, in one line.
+async fn known(gateway: &Gateway) -> String {
+    get(gateway.admin, "/api/models").await.json().to_string()
 }
 
 fn words(count: usize) -> String {
@@ -211,4 +215,61 @@ async fn a_native_request_is_judged_by_the_context_it_is_going_to_have() {
             assert_eq!(answer.header(CUT), cut, "{options} {policy}");
         }
     }
+}
+
+/// A host whose model has a context of 3000 tokens, not loaded, and a gateway that knows that.
+async fn cold(policy: &str) -> (Simulator, Gateway) {
+    let models = vec![Model { context: 3000, ..Model::new(MODEL, 3) }];
+    let host = simulator(Settings { models, ..Settings::default() }).await;
+    let config = format!(
+        "admission: {{ long_prompts: {policy}, vram: {{ poll: 10m }} }}\nupstreams:\n{}",
+        upstream("host", &host, "")
+    );
+    let gateway = Gateway::start(BIN, &config);
+    eventually("it is seen not to be loaded", async || {
+        known(&gateway).await.contains("\"resident\":false")
+    })
+    .await;
+    (host, gateway)
+}
+
+#[tokio::test]
+async fn a_model_that_was_cold_is_judged_when_it_has_answered() {
+    for more in [json!({ "temperature": 0 }), json!({ "stream": true, "temperature": 0 })] {
+        let (_host, gateway) = cold("warn").await;
+        let answer = chat(&gateway, 4000, more.clone()).await;
+        assert_eq!((answer.status, answer.header(CUT)), (200, Some("cut; context=3000")), "{more}");
+        let again = chat(&gateway, 4000, more.clone()).await;
+        assert_eq!(again.header("x-cache"), Some("miss"), "{more}");
+        let (_host, gateway) = cold("reject").await;
+        let refused = chat(&gateway, 4000, more.clone()).await;
+        assert_eq!(refused.json()["error"]["code"], "context_length_exceeded", "{more}");
+        let (_host, gateway) = cold("reject").await;
+        assert_eq!(chat(&gateway, 2900, more.clone()).await.status, 200, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn a_context_that_another_client_chose_says_nothing() {
+    let models = vec![Model { context: 3000, ..Model::new(MODEL, 3) }];
+    let host = simulator(Settings { models, ..Settings::default() }).await;
+    let gateway = Gateway::start(
+        BIN,
+        &format!(
+            "admission: {{ long_prompts: reject, vram: {{ poll: 50ms }} }}\nupstreams:\n{}",
+            upstream("host", &host, "")
+        ),
+    );
+    let own =
+        json!({ "messages": [{ "role": "user", "content": "hi" }], "options": { "num_ctx": 500 } });
+    assert_eq!(send(&gateway, "/api/chat", own).await.status, 200);
+    eventually("it is seen to be loaded so", async || {
+        known(&gateway).await.contains("\"context\":500")
+    })
+    .await;
+    // It is loaded anew for this one.
+    assert_eq!(chat(&gateway, 1000, json!({})).await.status, 200);
+    eventually("with what Ollama has", async || known(&gateway).await.contains("\"context\":3000"))
+        .await;
+    assert_eq!(chat(&gateway, 3001, json!({})).await.status, 400);
 }

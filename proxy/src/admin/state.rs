@@ -11,7 +11,7 @@ use crate::telemetry::events::Event;
 pub struct Status {
     /// The gateway's version.
     pub version: String,
-    /// Why the configuration file, as it was last read, is not in force.
+    /// Why the configuration file, as it was last read, is not in force, or not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_problem: Option<String>,
     /// See [`UpstreamStatus`].

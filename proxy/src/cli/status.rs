@@ -79,7 +79,7 @@ fn screen(status: &Status) -> String {
     let mut out = String::new();
     line!(out, "sluicegate {}\n", status.version);
     if let Some(why) = &status.config_problem {
-        line!(out, "CONFIGURATION\n  an older one is in force, the file is wrong:\n  {why}\n");
+        line!(out, "CONFIGURATION\n  {}\n", why.replace('\n', "\n  "));
     }
     line!(out, "GPUS");
     if status.gpus.sample.gpus.is_empty() {

@@ -67,7 +67,9 @@ fn expand(value: &str, environment: &HashMap<String, String>) -> Result<Option<S
             rest = &at["${".len()..];
             continue;
         };
-        let found = environment.get(name).map(String::as_str).or(default);
+        let found = environment.get(name).map(String::as_str);
+        // As a shell has it: the default is for what is empty too.
+        let found = found.filter(|value| !value.is_empty() || default.is_none()).or(default);
         let unset = || format!("the environment variable `{name}` is not set");
         out.push_str(found.ok_or_else(unset)?);
         rest = &at[length..];
@@ -116,7 +118,7 @@ mod tests {
     fn expanded(text: &str) -> Result<String, Unreplaced> {
         let of = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let awkward = "it's \"two\"\\\r\nlines\u{7f}\u{2028}";
-        let environment = HashMap::from([of("A", "one"), of("B", awkward)]);
+        let environment = HashMap::from([of("A", "one"), of("B", awkward), of("E", "")]);
         expand_quoted(text, &environment).map(Cow::into_owned)
     }
 
@@ -129,6 +131,7 @@ mod tests {
             (r#"a: !!str "${A}""#, r#"a: !!str "one""#),
             ("- a: |\n    x\n  b: \"${A}\"", "- a: |\n    x\n  b: \"one\""),
             (r#"a: "${C:-other}" # "${C}""#, r#"a: "other" # "${C}""#),
+            (r#"a: "${E:-other}${E}""#, r#"a: "other""#),
             (r#"a: "$${A} \"${A}""#, r#"a: "${A} \"one""#),
             (r#"a: "${not a name} ${} $A ${A""#, r#"a: "${not a name} ${} $A ${A""#),
         ] {

@@ -108,13 +108,45 @@ pub struct RouteOptions {
 }
 
 /// Tokens of context.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(untagged, expecting = "expected a number of tokens, or auto")]
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(untagged)]
 pub enum NumCtx {
     /// So many.
     Tokens(u64),
     /// As many as are needed.
     Auto(Auto),
+}
+
+impl<'de> Deserialize<'de> for NumCtx {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Word::deserialize(deserializer)?.0.as_str() {
+            "auto" => Ok(NumCtx::Auto(Auto::Auto)),
+            text => text
+                .parse()
+                .map(NumCtx::Tokens)
+                .map_err(|_| D::Error::custom("expected a number of tokens, or auto")),
+        }
+    }
+}
+
+/// A scalar, as it is written without its quotes: one in quotes may be from the environment.
+struct Word(String);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected one value")]
+        enum Scalar {
+            Bool(bool),
+            Number(u64),
+            Text(String),
+        }
+        Ok(Self(match Scalar::deserialize(deserializer)? {
+            Scalar::Bool(value) => value.to_string(),
+            Scalar::Number(value) => value.to_string(),
+            Scalar::Text(value) => value,
+        }))
+    }
 }
 
 /// The word `auto`.
@@ -126,13 +158,26 @@ pub enum Auto {
 }
 
 /// Whether a model thinks, and how hard.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(untagged, expecting = "expected true, false, low, medium or high")]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(untagged)]
 pub enum Think {
     /// Whether.
     Whether(bool),
     /// How hard.
     Level(Level),
+}
+
+impl<'de> Deserialize<'de> for Think {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Word::deserialize(deserializer)?.0.as_str() {
+            "true" => Think::Whether(true),
+            "false" => Think::Whether(false),
+            "low" => Think::Level(Level::Low),
+            "medium" => Think::Level(Level::Medium),
+            "high" => Think::Level(Level::High),
+            _ => return Err(D::Error::custom("expected true, false, low, medium or high")),
+        })
+    }
 }
 
 /// How hard a model thinks.

@@ -363,7 +363,7 @@ pub(super) fn upstream_named(
         let hint = nearest(name, names.iter().copied())
             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let message =
-            format!("no upstream is named `{name}`{hint} Configured: {}", names.join(", "));
+            format!("no upstream is named `{name}`{hint} (configured: {})", names.join(", "));
         source.error_at(wanted.defined, message)
     })
 }

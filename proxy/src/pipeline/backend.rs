@@ -67,6 +67,8 @@ pub struct Backend {
     pub pins: Arc<ArcSwap<Vec<String>>>,
     /// Contexts chosen by need.
     contexts: Arc<Mutex<Vec<Context>>>,
+    /// Contexts that clients of the native API chose: another request has the model loaded anew.
+    passing: Arc<Mutex<Vec<Context>>>,
     /// Whether it hangs: it takes connections and answers nothing, not even what it has loaded.
     pub hangs: Arc<watch::Sender<bool>>,
     /// The gateway that tells of the GPUs behind it, where these are another machine's.
@@ -185,6 +187,7 @@ impl Backend {
             embedder: embedder(config, index),
             pins: known.map(|known| Arc::clone(&known.pins)).unwrap_or_default(),
             contexts: known.map(|known| Arc::clone(&known.contexts)).unwrap_or_default(),
+            passing: known.map(|known| Arc::clone(&known.passing)).unwrap_or_default(),
             hangs: known.map(|known| Arc::clone(&known.hangs)).unwrap_or_default(),
             name_header,
             offload: config.admission.offload,
@@ -253,6 +256,24 @@ impl Backend {
             }
         }
         tokens
+    }
+
+    /// Notes that a client of the native API has `model` loaded with a context of its own.
+    pub(super) fn pass_context(&self, model: &str, tokens: u64) {
+        let mut passing = self.passing.lock();
+        passing.retain(|one| !same_model(&one.model, model));
+        if passing.len() < MAX_CONTEXTS {
+            passing.push(Context { model: model.to_owned(), tokens, at: Instant::now() });
+        }
+    }
+
+    /// The context that `model` is loaded with, unless that may be one that only a client's own request
+    /// asked for.
+    pub(super) fn lasting_context(&self, model: &str) -> Option<u64> {
+        let loaded = self.residency.of(model).context_length?;
+        let passing = self.passing.lock();
+        let chosen = passing.iter().find(|one| same_model(&one.model, model));
+        (chosen.map(|one| one.tokens) != Some(loaded)).then_some(loaded)
     }
 
     /// The context that was chosen for `model`.

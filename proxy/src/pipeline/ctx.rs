@@ -313,6 +313,12 @@ impl Ctx {
         HeaderValue::from_str(&text).unwrap_or_else(|_| self.reason.clone())
     }
 
+    /// The targets passed over, for the log. Where nobody answered, there was nothing to fall back to.
+    fn passed_over(&self) -> Option<String> {
+        let passed = self.progress.passed_over()?;
+        Some(if self.answered_by.is_some() { passed } else { passed.replace("fallback: ", "") })
+    }
+
     fn runs_partly_on_cpu(&self) -> bool {
         self.answered_by.as_ref().is_some_and(|(backend, model)| {
             backend.offload != Offload::Allow && backend.residency.of(model).partial == Some(true)
@@ -360,7 +366,7 @@ impl Ctx {
             asked: &self.asked,
             upstream: self.answered_by.as_ref().map(|(backend, _)| backend.name()),
             model: self.model(),
-            passed: self.progress.passed_over(),
+            passed: self.passed_over(),
             cache: self.cached.as_ref().map(|cached| cached.outcome).filter(|one| *one != "bypass"),
             status: if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status },
             outcome: self.outcome,

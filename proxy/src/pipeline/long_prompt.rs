@@ -1,22 +1,29 @@
 //! Prompts that are longer than the context their model is loaded with. Ollama leaves out what does not
 //! fit, the oldest messages first, and answers as if it had never been sent.
 
-use http::HeaderValue;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use std::sync::Arc;
 
-use super::attempt::CONTEXT_EXCEEDED;
+use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use super::attempt::{Begin, Begun, CONTEXT_EXCEEDED, is_overflow};
 use super::backend::Backend;
+use super::rejection::Rejection;
 use crate::config::admission::LongPrompts;
 use crate::config::models::NumCtx;
 use crate::error::{Error, Kind};
+use crate::gpu::Sampler;
 use crate::native::least;
 use crate::request::Request;
 use crate::request::endpoint::Endpoint;
+use crate::upstream::Pool;
 
 /// No model has a context below this many tokens, and a token is a byte at least: shorter bodies need
 /// not be looked at.
 const SMALLEST_CONTEXT: usize = 256;
+
+/// A prompt of fewer tokens is short: Ollama's own contexts begin at twice that.
+const SHORT: u64 = 2048;
 
 /// A prompt that the upstream is going to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,26 +52,34 @@ pub(super) fn look(
     model: &str,
 ) -> Result<Option<Cut>, Error> {
     let policy = backend.long_prompts;
-    if policy == LongPrompts::Allow
-        || !backend.is_ollama()
-        || request.body.len() <= SMALLEST_CONTEXT
-    {
+    if policy == LongPrompts::Allow || !backend.is_ollama() {
         return Ok(None);
     }
     let Some(members) = prompt(request.endpoint) else { return Ok(None) };
     let forced = backend.runner(model).and_then(|runner| runner.num_ctx);
+    if request.endpoint.is_native() {
+        let own = Own::of(&request.body);
+        match own.context() {
+            Some(tokens) if forced.is_none() => {
+                backend.pass_context(model, tokens);
+                return Ok(None);
+            }
+            _ if own.truncate == Some(false) => return Ok(None),
+            _ => {}
+        }
+    }
+    if request.body.len() <= SMALLEST_CONTEXT {
+        return Ok(None);
+    }
     let context = match forced {
         Some(NumCtx::Tokens(tokens)) => Some(tokens),
         // It grows with the prompt.
         Some(NumCtx::Auto(_)) => None,
-        None => backend.residency.of(model).context_length,
+        None => backend.lasting_context(model),
     };
     let Some(context) = context.filter(|context| request.body.len() as u64 > *context) else {
         return Ok(None);
     };
-    if request.endpoint.is_native() && has_own_terms(&request.body, forced.is_some()) {
-        return Ok(None);
-    }
     if !least::exceeds(&request.body, members, context) {
         return Ok(None);
     }
@@ -108,20 +123,71 @@ fn prompt(endpoint: Endpoint) -> Option<&'static [&'static str]> {
     }
 }
 
-/// Whether a native request says itself that nothing may be cut, or how long its context is, where that is
-/// not `forced`.
-fn has_own_terms(body: &[u8], forced: bool) -> bool {
-    #[derive(Deserialize)]
-    struct Own {
-        options: Option<Options>,
-        truncate: Option<bool>,
+/// Whether it may have to be judged by [`look`] once `model` is loaded: its context is not known yet, and the
+/// prompt is no short one.
+pub(super) fn is_open(backend: &Backend, request: &Request, model: &str) -> bool {
+    let judged = backend.long_prompts != LongPrompts::Allow
+        && backend.is_ollama()
+        && request.body.len() as u64 > SHORT
+        && backend.runner(model).and_then(|runner| runner.num_ctx).is_none();
+    // Nothing is known of one that cannot be asked.
+    let unknown = || backend.residency.of(model).resident == Some(false);
+    let long = |members| least::exceeds(&request.body, members, SHORT);
+    judged && unknown() && prompt(request.endpoint).is_some_and(long)
+}
+
+/// [`look`] at a request that was open, when its model was loaded for it.
+///
+/// # Errors
+/// As there.
+pub(super) async fn judge(
+    backend: &Backend,
+    request: &Request,
+    model: &str,
+    (gpus, pool): (&Sampler, &Arc<Pool>),
+) -> Result<Option<Cut>, Error> {
+    match backend.refresh_residency(gpus, pool).await {
+        Ok(()) => look(backend, request, model),
+        Err(cause) => {
+            tracing::debug!(upstream = backend.name(), %cause, "its contexts are not known");
+            Ok(None)
+        }
     }
-    #[derive(Deserialize)]
-    struct Options {
-        num_ctx: Option<IgnoredAny>,
+}
+
+/// Whether the context that was chosen for a prompt was too small for it, and is a larger one from now.
+pub(super) fn widen(backend: &Backend, model: &str, tried: &Result<Begun, Rejection>) -> bool {
+    let Ok(Begun { reply, body: Begin::Whole(error) }) = tried else { return false };
+    let chosen = backend.runner(model).and_then(|runner| runner.num_ctx);
+    let too_long = reply.status == StatusCode::BAD_REQUEST && is_overflow(error);
+    match (chosen, backend.context(model)) {
+        (Some(NumCtx::Auto(_)), Some(context)) if too_long => {
+            backend.grow_context(model, context.saturating_mul(2)) > context
+        }
+        _ => false,
     }
-    serde_json::from_slice::<Own>(body).is_ok_and(|own| {
-        let chosen = own.options.is_some_and(|options| options.num_ctx.is_some());
-        own.truncate == Some(false) || (chosen && !forced)
-    })
+}
+
+/// What a native request says of its context.
+#[derive(Default, Deserialize)]
+struct Own {
+    options: Option<Options>,
+    /// Whether the prompt may be cut.
+    truncate: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Options {
+    num_ctx: Option<u64>,
+}
+
+impl Own {
+    /// What is malformed says nothing; the upstream complains of it.
+    fn of(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    fn context(&self) -> Option<u64> {
+        self.options.as_ref()?.num_ctx
+    }
 }

@@ -3,22 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use metrics::counter;
 use tokio::time::{Instant, timeout_at};
 
 use super::Pipeline;
-use super::attempt::{Begin, Begun, CONTEXT_EXCEEDED, attempt, is_overflow};
+use super::attempt::{Begun, CONTEXT_EXCEEDED, attempt};
 use super::backend::{Backend, Standing};
 use super::ctx::{Headers, Phase};
-use super::long_prompt::Cut;
+use super::long_prompt::{self, Cut};
 use super::prepare::{check, choose_context, prepare};
 use super::progress::Progress;
 use super::rejection::Rejection;
 use super::state::Snapshot;
 use crate::admission::{Ask, Decision, QueueFull, Slot, TurnedAway};
 use crate::breaker::{ModelPass, Reason, State};
-use crate::config::models::{NumCtx, RouteOptions};
+use crate::config::models::RouteOptions;
 use crate::config::raw::Timeouts;
 use crate::error::{Error, Kind};
 use crate::request::Request;
@@ -216,6 +215,8 @@ impl Pipeline {
         let how = (search.headers.of(backend), &timeouts);
         let mut hangs = backend.hangs.subscribe();
         let (request, alone) = (search.request, search.alone);
+        let open = long_prompt::is_open(backend, request, &target.model);
+        let here = (&self.shared.gpus, &self.pool);
         let mut widened = 0;
         let (tried, cut) = loop {
             let prepared = match prepare(backend, request, search.route, &target.model) {
@@ -232,10 +233,22 @@ impl Pipeline {
                 // Nobody need wait for it as long as for a model that loads.
                 _ = hangs.wait_for(|hangs| *hangs) => Err(Rejection::Failed(Failure::FirstByteTimeout)),
             };
-            if widened == MAX_WIDENED || !widen(backend, &target.model, &tried) {
+            if widened == MAX_WIDENED || !long_prompt::widen(backend, &target.model, &tried) {
                 break (tried, cut);
             }
             widened += 1;
+        };
+        let cut = match &tried {
+            Ok(_) if open => {
+                match long_prompt::judge(backend, request, &target.model, here).await {
+                    Ok(cut) => cut,
+                    Err(error) => {
+                        search.cannot_carry(backend, error);
+                        return None;
+                    }
+                }
+            }
+            _ => cut,
         };
         search.progress.upstream_wait += since.elapsed();
         match tried {
@@ -260,19 +273,6 @@ impl Pipeline {
                 None
             }
         }
-    }
-}
-
-/// Whether the context that was chosen for a prompt was too small for it, and is a larger one from now.
-fn widen(backend: &Backend, model: &str, tried: &Result<Begun, Rejection>) -> bool {
-    let Ok(Begun { reply, body: Begin::Whole(error) }) = tried else { return false };
-    let chosen = backend.runner(model).and_then(|runner| runner.num_ctx);
-    let too_long = reply.status == StatusCode::BAD_REQUEST && is_overflow(error);
-    match (chosen, backend.context(model)) {
-        (Some(NumCtx::Auto(_)), Some(context)) if too_long => {
-            backend.grow_context(model, context.saturating_mul(2)) > context
-        }
-        _ => false,
     }
 }
 

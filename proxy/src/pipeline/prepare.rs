@@ -24,8 +24,8 @@ use crate::request::endpoint::Endpoint;
 
 /// Room for an answer whose length nobody bounds.
 const ANSWER_TOKENS: u64 = 1024;
-/// The most room for an answer to Anthropic's API.
-const MESSAGE_TOKENS: u64 = 8192;
+/// The most room for an answer: a limit may be as large as its client likes, and Anthropic's API demands one.
+const MOST_ANSWER_TOKENS: u64 = 16_384;
 
 /// What a model is loaded with, whichever route or name it is asked for by: of two requests that
 /// differed in it, each would have it loaded anew.
@@ -54,7 +54,7 @@ impl Runner {
     /// The runner that a route with `options` wants.
     #[must_use]
     pub fn new(options: &RouteOptions) -> Arc<Self> {
-        let others = options.runner.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let others = options.runner.iter().map(|(name, value)| (name.clone(), plain(value)));
         Arc::new(Self { num_ctx: options.num_ctx, others: others.collect() })
     }
 
@@ -67,6 +67,12 @@ impl Runner {
         }
         options
     }
+}
+
+/// A number or a truth in quotes, as one from the environment may be, is meant without them.
+fn plain(value: &Value) -> Value {
+    let parsed = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    parsed.filter(|value| value.is_number() || value.is_boolean()).unwrap_or_else(|| value.clone())
 }
 
 /// Whether `request` can mean at `backend` what it says, for `model`. To be asked before it waits
@@ -185,12 +191,7 @@ pub(super) fn choose_context(backend: &Backend, request: &Request, model: &str) 
         NumCtx::Tokens(tokens) => Some(tokens),
         NumCtx::Auto(_) => {
             let prompt = prompt_tokens(request);
-            let answer = request.max_tokens().unwrap_or(ANSWER_TOKENS);
-            let answer = match request.endpoint {
-                // There a limit is mandatory, and as large as can be.
-                Endpoint::Messages => answer.min(MESSAGE_TOKENS),
-                _ => answer,
-            };
+            let answer = request.max_tokens().unwrap_or(ANSWER_TOKENS).min(MOST_ANSWER_TOKENS);
             // An estimate may be a quarter too low.
             let needed = prompt.saturating_add(prompt / 4).saturating_add(answer);
             Some(backend.grow_context(model, needed))

@@ -208,11 +208,9 @@ impl Watch {
             },
         };
         match &*kind {
-            b"response.created"
-            | b"response.in_progress"
-            | b"response.queued"
-            | b"message_start"
-            | b"ping" => {}
+            b"response.created" | b"response.in_progress" | b"response.queued" | b"ping" => {}
+            // The prompt is counted here, and the answer at its end.
+            b"message_start" => self.read_nested_usage(data),
             b"response.failed" => {
                 self.done = true;
                 self.error = Some("the upstream reported that the response failed".into());
@@ -243,16 +241,24 @@ impl Watch {
             #[serde(default)]
             usage: Option<Usage>,
             #[serde(default)]
-            response: Option<Response>,
+            response: Option<Inner>,
+            #[serde(default)]
+            message: Option<Inner>,
         }
         #[derive(Deserialize)]
-        struct Response {
+        struct Inner {
             #[serde(default)]
             usage: Option<Usage>,
         }
-        if let Ok(nested) = serde_json::from_slice::<Nested>(data) {
-            let counts = nested.usage.or(nested.response.and_then(|inner| inner.usage));
-            self.usage = counts.or(self.usage);
+        let Ok(nested) = serde_json::from_slice::<Nested>(data) else { return };
+        let usage = |inner: Option<Inner>| inner.and_then(|inner| inner.usage);
+        let begun = usage(nested.message).map(|usage| Usage { completion_tokens: None, ..usage });
+        if let Some(new) = nested.usage.or(usage(nested.response)).or(begun) {
+            let known = self.usage.unwrap_or_default();
+            self.usage = Some(Usage {
+                prompt_tokens: new.prompt_tokens.or(known.prompt_tokens),
+                completion_tokens: new.completion_tokens.or(known.completion_tokens),
+            });
         }
     }
 

@@ -9,6 +9,7 @@ use metrics::{counter, gauge};
 use super::{Server, upstream_tls};
 use crate::config::Config;
 use crate::config::plugins::PluginSource;
+use crate::listener::tls::Certificate;
 use crate::pipeline::state::Snapshot;
 use crate::telemetry::names;
 
@@ -72,8 +73,15 @@ impl Watched {
         // Stamped before it is read: a change in between is then seen as one more.
         self.list(server);
         let result = match reload(server).await {
-            Ok(()) => {
-                server.shared.config_problem.store(None);
+            Ok(postponed) => {
+                let problem = (!postponed.is_empty()).then(|| {
+                    let keys = postponed.join("`, `");
+                    format!("`{keys}` takes effect when the process is started anew")
+                });
+                if let Some(problem) = &problem {
+                    tracing::warn!("{problem}");
+                }
+                server.shared.config_problem.store(problem.map(Arc::new));
                 in_force(&server.shared.snapshot.load().config);
                 self.add_new(server.file.as_ref(), &server.shared.snapshot.load().config);
                 tracing::info!("configuration reloaded");
@@ -81,7 +89,8 @@ impl Watched {
             }
             Err(error) => {
                 gauge!(names::RELOADED).set(0.0);
-                server.shared.config_problem.store(Some(Arc::new(error.clone())));
+                let problem = format!("an older one is in force, as the file is wrong:\n{error}");
+                server.shared.config_problem.store(Some(Arc::new(problem)));
                 tracing::error!("configuration not reloaded, the last good one stays:\n{error}");
                 "error"
             }
@@ -98,29 +107,31 @@ pub(super) fn in_force(config: &Config) {
     gauge!(names::CONFIG_HASH).set(config.hash);
 }
 
-async fn reload(server: &Server) -> Result<(), String> {
+/// Takes the file into force; gives the keys of which that is so only when the process is started anew.
+async fn reload(server: &Server) -> Result<Vec<&'static str>, String> {
     let config = Config::load(server.file.as_deref()).map_err(|error| error.to_string())?;
     let (data, admin) = server.sockets.addresses().map_err(|cause| cause.to_string())?;
     config.check_exposure(data, admin).map_err(|error| error.to_string())?;
     let old = server.shared.snapshot.load_full();
+    let started = &server.started;
     let needs_restart = [
-        ("listen", old.config.listen != config.listen),
-        ("admin", old.config.admin != config.admin),
-        ("workers", old.config.workers != config.workers),
-        ("h2c", old.config.h2c != config.h2c),
-        ("gpus", old.config.gpus != config.gpus),
-        ("plugin_store", old.config.plugin_store != config.plugin_store),
-        ("plugin_cache", old.config.plugin_cache != config.plugin_cache),
-        ("tls", old.config.tls.is_some() != config.tls.is_some()),
+        ("listen", started.listen != config.listen),
+        ("admin", started.admin != config.admin),
+        ("workers", started.workers != config.workers),
+        ("h2c", started.h2c != config.h2c),
+        ("gpus", started.gpus != config.gpus),
+        ("plugin_store", started.plugin_store != config.plugin_store),
+        ("plugin_cache", started.plugin_cache != config.plugin_cache),
+        ("tls", started.tls.is_some() != config.tls.is_some()),
     ];
-    for (key, changed) in needs_restart {
-        if changed {
-            tracing::warn!("`{key}` takes effect when the process is started anew");
-        }
-    }
+    let postponed = needs_restart.into_iter().filter(|(_, changed)| *changed);
+    let postponed = postponed.map(|(key, _)| key).collect();
     let tls = upstream_tls(&config)?;
-    if let (Some(certificate), Some(files)) = (&server.certificate, &config.tls) {
-        certificate.reload(files)?;
+    match (&server.certificate, &config.tls) {
+        (Some(certificate), Some(files)) => certificate.reload(files)?,
+        // What could not be started with is wrong now.
+        (None, Some(files)) => drop(Certificate::load(files)?),
+        (_, None) => {}
     }
     let (loader, before, wanted) = (Arc::clone(&server.loader), Arc::clone(&old), config.clone());
     // Compiling takes up to seconds.
@@ -131,5 +142,5 @@ async fn reload(server: &Server) -> Result<(), String> {
     server.shared.connections.set_limit(snapshot.config.limits.connections);
     server.shared.log.set_format(snapshot.config.log_format);
     server.shared.snapshot.store(Arc::new(snapshot));
-    Ok(())
+    Ok(postponed)
 }

@@ -63,8 +63,8 @@ impl Events {
     }
 
     /// Notes `what` and why, unless it was told lately of the same, if with other figures: of what every
-    /// request, or every look, would tell anew.
-    pub fn tell(&self, upstream: &str, model: Option<&str>, what: &str, why: &str) {
+    /// request would tell anew.
+    fn tell(&self, upstream: &str, model: Option<&str>, what: &str, why: &str) {
         let same = |one: &Event| {
             let told = one.what.strip_prefix(what);
             one.upstream == upstream

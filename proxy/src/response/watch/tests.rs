@@ -156,7 +156,11 @@ fn responses_end_with_their_final_event() {
 #[test]
 fn messages_end_with_message_stop() {
     let mut watch = Watch::new(Grammar::Messages, false);
-    watch.inspect(b"event: message_start\ndata: {\"type\":\"message_start\"}\n\n");
+    let start =
+        r#"{"type":"message_start","message":{"usage":{"input_tokens":11,"output_tokens":1}}}"#;
+    watch.inspect(format!("event: message_start\ndata: {start}\n\n").as_bytes());
+    let begun = Usage { prompt_tokens: Some(11), completion_tokens: None };
+    assert_eq!(watch.usage, Some(begun), "as if the client left now");
     assert!(!watch.content);
     watch.inspect(b"event: content_block_delta\r\ndata: {}\r\n\r\n");
     assert!(watch.content);

@@ -110,19 +110,19 @@ impl Looker {
         backend: &Backend,
         failure: Option<&Unanswered>,
     ) {
-        let told = |what: &str, why: &str| {
+        let note = |what: String| {
             // A container that does not run is no news.
             if backend.container.is_none() {
-                shared.events.tell(backend.name(), None, what, why);
+                shared.events.note(backend.name(), None, what);
             }
         };
         match failure {
             Some(Unanswered::Failed(why @ (Failure::Connect(_) | Failure::ConnectTimeout))) => {
                 self.refused = self.refused.saturating_add(1);
-                if self.refused >= LOST_AFTER {
-                    let (at, why) = (backend.origin.config.origin.to_string(), why.to_string());
-                    told(&format!("not reachable at {}: ", at.trim_end_matches('/')), &why);
-                    backend.catalogue.reach(Some(why));
+                if self.refused == LOST_AFTER {
+                    let at = backend.origin.config.origin.to_string();
+                    note(format!("not reachable at {}: {why}", at.trim_end_matches('/')));
+                    backend.catalogue.reach(Some(why.to_string()));
                 }
             }
             // It says nothing, which is looked after elsewhere.
@@ -132,7 +132,7 @@ impl Looker {
                     backend.catalogue.reach(None);
                     backend.catalogue.fresh(&backend.origin, pool, Duration::ZERO).await;
                     backend.breaker.back();
-                    told("reachable again", "");
+                    note("reachable again".into());
                 }
             }
         }
