@@ -142,7 +142,13 @@ impl Source {
         };
         match cause.location() {
             Some(at) if at.line() > 0 => {
-                let mut error = self.error_at(at, message);
+                let index = usize::try_from(at.line().saturating_sub(1)).unwrap_or(0);
+                let line = self.text.lines().nth(index).unwrap_or_default();
+                let hint = match message.contains("flow mapping") && line.contains("${") {
+                    true => "; within { … }, a value with ${…} needs quotes",
+                    false => "",
+                };
+                let mut error = self.error_at(at, format!("{message}{hint}"));
                 if error.message.contains(SECRET_HELP) {
                     error.hide_line();
                 }

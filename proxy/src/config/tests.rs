@@ -58,6 +58,12 @@ fn variables_expand_in_quotes_too() {
 }
 
 #[test]
+fn a_variable_without_quotes_in_braces_is_told_to_need_them() {
+    let error = refusal("upstreams:\n  o: { url: ${PORT}, kind: openai }\n");
+    assert!(error.contains("within { … }, a value with ${…} needs quotes"), "{error}");
+}
+
+#[test]
 fn what_the_parser_says_is_said_plainly() {
     for (text, place, expected) in [
         ("routes: { model: m }\n", "1:9", "expected a list"),
