@@ -5,7 +5,7 @@
 pub mod admission;
 pub mod cache;
 pub mod container;
-mod environment;
+pub mod environment;
 pub mod glob;
 pub mod gpus;
 pub mod load;

@@ -31,6 +31,7 @@ pub mod stream;
 mod chunks;
 mod fields;
 mod json;
+mod message;
 mod messages;
 mod settings;
 

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{fail, print};
+use crate::config::environment::quoted;
 use crate::request::auth::{hash_key, new_key};
 
 /// A text as YAML takes it in one piece, in quotes where it must.
-fn quoted(text: &str) -> String {
+fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(plain);
-    if is_plain { text.to_owned() } else { format!("{text:?}") }
+    if is_plain { text.to_owned() } else { quoted(text) }
 }
 
 #[derive(Debug, Subcommand)]
@@ -29,7 +30,7 @@ pub(super) fn run(command: &Command) -> ExitCode {
     match new_key() {
         Ok(key) => print(&format!(
             "key (shown once): {key}\n\nkeys:\n  - {{ name: {}, hash: \"{}\" }}\n",
-            quoted(name),
+            scalar(name),
             hash_key(&key)
         )),
         Err(cause) => fail(1, &format!("no randomness from the system: {cause}")),

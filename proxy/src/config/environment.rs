@@ -42,7 +42,7 @@ pub fn expand_quoted<'t>(
         let expanded = expand(&value, environment).map_err(|why| Unreplaced { at: start, why })?;
         if let Some(expanded) = expanded {
             out.push_str(&text[copied..start]);
-            push_quoted(&mut out, &expanded);
+            out.push_str(&quoted(&expanded));
             copied = end;
         }
     }
@@ -55,14 +55,9 @@ fn expand(value: &str, environment: &HashMap<String, String>) -> Result<Option<S
     let (mut out, mut rest) = (String::new(), value);
     while let Some(dollar) = rest.find("${") {
         let (before, at) = rest.split_at(dollar);
-        if let Some(before) = before.strip_suffix('$') {
-            out.push_str(before);
-            out.push_str("${");
-            rest = &at["${".len()..];
-            continue;
-        }
-        out.push_str(before);
-        let Some((name, default, length)) = reference(at) else {
+        let escaped = before.strip_suffix('$');
+        out.push_str(escaped.unwrap_or(before));
+        let Some((name, default, length)) = reference(at).filter(|_| escaped.is_none()) else {
             out.push_str("${");
             rest = &at["${".len()..];
             continue;
@@ -94,19 +89,22 @@ fn reference(text: &str) -> Option<(&str, Option<&str>, usize)> {
     (is_name && !name.is_empty()).then_some((name, default, inside.len() + "${}".len()))
 }
 
-/// Appends `value` as YAML has it in double quotes (YAML 1.2, 5.7).
-fn push_quoted(out: &mut String, value: &str) {
-    out.push('"');
+/// `value` as YAML has it in double quotes (YAML 1.2, 5.7).
+#[must_use]
+pub fn quoted(value: &str) -> String {
+    let mut out = String::from('"');
     for c in value.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             // Writing to a string cannot fail. All of these are of the basic plane.
-            '\u{2028}' | '\u{2029}' | '\u{feff}' => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
     out.push('"');
+    out
 }
 
 #[cfg(test)]

@@ -116,8 +116,7 @@ impl Source {
     }
 
     fn error_in(&self, line: u64, column: u64, message: impl Into<String>) -> ConfigError {
-        let index = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
-        let text = self.text.lines().nth(index).unwrap_or("").to_owned();
+        let text = self.line(line).to_owned();
         // The line may show the very secret that does not belong there.
         let lowered = text.to_lowercase();
         let hidden = SENSITIVE.iter().any(|word| lowered.contains(word));
@@ -127,6 +126,12 @@ impl Source {
             error.hide_line();
         }
         error
+    }
+
+    /// The line of that number, from 1.
+    fn line(&self, number: u64) -> &str {
+        let index = usize::try_from(number.saturating_sub(1)).unwrap_or(0);
+        self.text.lines().nth(index).unwrap_or_default()
     }
 
     fn explain(&self, cause: &serde_saphyr::Error) -> ConfigError {
@@ -142,9 +147,8 @@ impl Source {
         };
         match cause.location() {
             Some(at) if at.line() > 0 => {
-                let index = usize::try_from(at.line().saturating_sub(1)).unwrap_or(0);
-                let line = self.text.lines().nth(index).unwrap_or_default();
-                let hint = match message.contains("flow mapping") && line.contains("${") {
+                let unquoted = self.line(at.line()).contains("${");
+                let hint = match message.contains("flow mapping") && unquoted {
                     true => "; within { … }, a value with ${…} needs quotes",
                     false => "",
                 };

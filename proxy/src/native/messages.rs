@@ -8,13 +8,13 @@ mod parts;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub(super) use self::parts::base64;
 use self::parts::part_of;
 use super::Refusal;
 use super::json::{Keys, List, each, is_string, members, text};
+use super::message::{Call, Function, Message};
 
 /// The field that refusals here name.
 const PARAM: &str = "messages";
@@ -95,11 +95,12 @@ impl<'a> Given<'a> {
     }
 
     fn write(self, tool_name: Option<String>, writer: &mut Writer<'a, '_>) -> Result<(), Refusal> {
-        let message = Message { role: self.role, ..Message::default() };
+        let role = self.role.map(Cow::Borrowed);
+        let message = Message { role: role.clone(), ..Message::default() };
         match self.content {
             Some(content) if is_string(content) => {
                 writer.push(Message {
-                    content: Some(content),
+                    content: Some(Cow::Borrowed(content)),
                     thinking: self.reasoning,
                     tool_calls: self.calls()?,
                     tool_name,
@@ -109,7 +110,7 @@ impl<'a> Given<'a> {
             }
             Some(parts) if parts.get().starts_with('[') => {
                 each(parts, invalid_format, |part| {
-                    writer.push(Message { role: self.role, ..part_of(part)? });
+                    writer.push(Message { role: role.clone(), ..part_of(part)? });
                     Ok(())
                 })?;
                 // Ollama has the calls with whichever message came last, and so must we.
@@ -227,42 +228,11 @@ impl<'a> GivenCall<'a> {
             .and_then(|json| RawValue::from_string(json.into_owned()).ok())
             .filter(|json| json.get().starts_with('{') || json.get() == "null")
             .ok_or_else(|| refused("invalid tool call arguments"))?;
-        Ok(Call { id: self.id, function: Function { name: self.name, arguments } })
+        Ok(Call {
+            id: self.id,
+            function: Function { name: self.name, arguments: Cow::Owned(arguments) },
+        })
     }
-}
-
-/// A message as Ollama has it.
-#[derive(Default, Serialize)]
-struct Message<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thinking: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    images: Vec<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a RawValue>,
-}
-
-/// A tool call as Ollama has it.
-#[derive(Serialize)]
-struct Call<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a RawValue>,
-    function: Function<'a>,
-}
-
-#[derive(Serialize)]
-struct Function<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a RawValue>,
-    arguments: Box<RawValue>,
 }
 
 /// Writes messages, the last of which may still change.

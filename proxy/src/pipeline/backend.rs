@@ -17,7 +17,7 @@ use crate::breaker::{Breaker, ModelBreakers};
 use crate::config::admission::{self, Admission};
 use crate::config::cache::EmbedderConfig;
 use crate::config::gpus::GpusBehind;
-use crate::config::models::Keep;
+use crate::config::models::{Keep, NumCtx};
 use crate::config::raw::{self, UpstreamKind};
 use crate::config::{Config, UpstreamConfig, glob};
 use crate::gpu::{Gpu, Sampler};
@@ -226,6 +226,12 @@ impl Backend {
     pub fn runner(&self, model: &str) -> Option<&Arc<Runner>> {
         let fits = |name: &str| glob::matches(name, model) || same_model(name, model);
         self.runners.iter().find(|(name, _)| fits(name)).map(|(_, runner)| runner)
+    }
+
+    /// The context that a route wants `model` loaded with here, if any does.
+    #[must_use]
+    pub fn num_ctx(&self, model: &str) -> Option<NumCtx> {
+        self.runner(model)?.num_ctx
     }
 
     /// What tells answers of `model` from those of others of its name: its weights, and what it is

@@ -306,17 +306,11 @@ impl Ctx {
 
     /// Why it was answered where it was.
     fn reason(&self) -> HeaderValue {
-        let Some(passed) = self.progress.passed_over() else { return self.reason.clone() };
+        let Some(passed) = self.progress.passed_over(true) else { return self.reason.clone() };
         let reason = self.reason.to_str().unwrap_or_default();
         let text = format!("{reason}; {passed}");
         // What is no header value stays out of it: a plugin's reason stands by itself.
         HeaderValue::from_str(&text).unwrap_or_else(|_| self.reason.clone())
-    }
-
-    /// The targets passed over, for the log. Where nobody answered, there was nothing to fall back to.
-    fn passed_over(&self) -> Option<String> {
-        let passed = self.progress.passed_over()?;
-        Some(if self.answered_by.is_some() { passed } else { passed.replace("fallback: ", "") })
     }
 
     fn runs_partly_on_cpu(&self) -> bool {
@@ -366,7 +360,7 @@ impl Ctx {
             asked: &self.asked,
             upstream: self.answered_by.as_ref().map(|(backend, _)| backend.name()),
             model: self.model(),
-            passed: self.passed_over(),
+            passed: self.progress.passed_over(self.answered_by.is_some()),
             cache: self.cached.as_ref().map(|cached| cached.outcome).filter(|one| *one != "bypass"),
             status: if self.status == 0 { CLIENT_CLOSED_REQUEST } else { self.status },
             outcome: self.outcome,

@@ -18,8 +18,7 @@ use crate::request::Request;
 use crate::request::endpoint::Endpoint;
 use crate::upstream::Pool;
 
-/// No model has a context below this many tokens, and a token is a byte at least: shorter bodies need
-/// not be looked at.
+/// No model has a context below this many tokens: for bodies of fewer bytes, nothing need be known of it.
 const SMALLEST_CONTEXT: usize = 256;
 
 /// A prompt of fewer tokens is short: Ollama's own contexts begin at twice that.
@@ -56,7 +55,7 @@ pub(super) fn look(
         return Ok(None);
     }
     let Some(members) = prompt(request.endpoint) else { return Ok(None) };
-    let forced = backend.runner(model).and_then(|runner| runner.num_ctx);
+    let forced = backend.num_ctx(model);
     if request.endpoint.is_native() {
         let own = Own::of(&request.body);
         match own.context() {
@@ -77,15 +76,9 @@ pub(super) fn look(
         Some(NumCtx::Auto(_)) => None,
         None => backend.lasting_context(model),
     };
-    let Some(context) = context.filter(|context| request.body.len() as u64 > *context) else {
-        return Ok(None);
-    };
-    if !least::exceeds(&request.body, members, context) {
-        return Ok(None);
-    }
-    match policy {
-        LongPrompts::Reject => Err(exceeded(context, model, members)),
-        LongPrompts::Allow | LongPrompts::Warn => Ok(Some(Cut { context })),
+    match context.filter(|context| is_longer(request, members, *context)) {
+        Some(context) if policy == LongPrompts::Reject => Err(exceeded(context, model, members)),
+        context => Ok(context.map(|context| Cut { context })),
     }
 }
 
@@ -95,11 +88,16 @@ pub(super) fn look(
 /// A 400 with OpenAI's code, where it does not.
 pub(super) fn check(request: &Request, context: u64, model: &str) -> Result<(), Error> {
     let Some(members) = prompt(request.endpoint) else { return Ok(()) };
-    let body = &request.body;
-    if body.len() as u64 > context && least::exceeds(body, members, context) {
-        return Err(exceeded(context, model, members));
+    if is_longer(request, members, context) {
+        Err(exceeded(context, model, members))
+    } else {
+        Ok(())
     }
-    Ok(())
+}
+
+/// Whether its prompt has more tokens than `context` for certain. A token is a byte at least.
+fn is_longer(request: &Request, members: &[&str], context: u64) -> bool {
+    request.body.len() as u64 > context && least::exceeds(&request.body, members, context)
 }
 
 fn exceeded(context: u64, model: &str, members: &[&'static str]) -> Error {
@@ -128,11 +126,10 @@ fn prompt(endpoint: Endpoint) -> Option<&'static [&'static str]> {
 pub(super) fn is_open(backend: &Backend, request: &Request, model: &str) -> bool {
     let judged = backend.long_prompts != LongPrompts::Allow
         && backend.is_ollama()
-        && request.body.len() as u64 > SHORT
-        && backend.runner(model).and_then(|runner| runner.num_ctx).is_none();
+        && backend.num_ctx(model).is_none();
     // Nothing is known of one that cannot be asked.
     let unknown = || backend.residency.of(model).resident == Some(false);
-    let long = |members| least::exceeds(&request.body, members, SHORT);
+    let long = |members: &[&str]| is_longer(request, members, SHORT);
     judged && unknown() && prompt(request.endpoint).is_some_and(long)
 }
 
@@ -158,7 +155,7 @@ pub(super) async fn judge(
 /// Whether the context that was chosen for a prompt was too small for it, and is a larger one from now.
 pub(super) fn widen(backend: &Backend, model: &str, tried: &Result<Begun, Rejection>) -> bool {
     let Ok(Begun { reply, body: Begin::Whole(error) }) = tried else { return false };
-    let chosen = backend.runner(model).and_then(|runner| runner.num_ctx);
+    let chosen = backend.num_ctx(model);
     let too_long = reply.status == StatusCode::BAD_REQUEST && is_overflow(error);
     match (chosen, backend.context(model)) {
         (Some(NumCtx::Auto(_)), Some(context)) if too_long => {

@@ -465,7 +465,7 @@ impl Search<'_> {
         let wait = self.opens_in.unwrap_or(FULL_RETRY);
         let message = format!(
             "every upstream for this model is left alone for now: {}",
-            self.progress.passed_over().unwrap_or_default()
+            self.progress.passed_over(true).unwrap_or_default()
         );
         Error::new(Kind::Overloaded, message).retry_after(wait)
     }

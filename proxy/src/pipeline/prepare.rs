@@ -82,7 +82,7 @@ fn plain(value: &Value) -> Value {
 /// Why not.
 pub(super) fn check(backend: &Backend, request: &Request, model: &str) -> Result<(), Error> {
     let runner = backend.runner(model);
-    match (request.endpoint, runner.and_then(|runner| runner.num_ctx)) {
+    match (request.endpoint, backend.num_ctx(model)) {
         (Endpoint::ChatCompletions | Endpoint::Messages, Some(NumCtx::Tokens(context))) => {
             long_prompt::check(request, context, model)
         }
@@ -187,7 +187,7 @@ fn translated(
 /// The context for this prompt and its answer, where the model has one of its own. One that is
 /// chosen by need is never smaller than what the model has: another would have it loaded anew.
 pub(super) fn choose_context(backend: &Backend, request: &Request, model: &str) -> Option<u64> {
-    match backend.runner(model)?.num_ctx? {
+    match backend.num_ctx(model)? {
         NumCtx::Tokens(tokens) => Some(tokens),
         NumCtx::Auto(_) => {
             let prompt = prompt_tokens(request);

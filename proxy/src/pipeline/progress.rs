@@ -58,11 +58,13 @@ impl Progress {
         }
     }
 
-    /// The targets passed over, and why in a few words; `None` where there are none.
+    /// The targets passed over, and why in a few words; `None` where there are none. With `answered`,
+    /// another answered instead.
     #[must_use]
-    pub fn passed_over(&self) -> Option<String> {
+    pub fn passed_over(&self, answered: bool) -> Option<String> {
+        let fallback = if answered { "fallback: " } else { "" };
         let told = self.passed.iter().map(|Passed { upstream, short, failed }| match failed {
-            Some(_) => format!("fallback: {upstream} failed ({short})"),
+            Some(_) => format!("{fallback}{upstream} failed ({short})"),
             None => format!("{upstream}: {short}"),
         });
         (!self.passed.is_empty()).then(|| told.collect::<Vec<_>>().join("; "))

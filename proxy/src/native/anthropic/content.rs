@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::super::Refusal;
+use super::super::answer::EMPTY;
 use super::super::json::{self, Keys, List, each, is_string, members, text};
+use super::super::message::{Call, Function, Message};
 use super::super::messages::base64;
 
 /// The field that refusals here name.
@@ -20,7 +21,7 @@ pub fn write(
 ) -> Result<(), Refusal> {
     let mut list = List::new(out);
     if let Some(content) = system.map(said).transpose()?.and_then(Texts::joined) {
-        let role = "system".into();
+        let role = Some(Cow::Owned(json::raw(&"system")));
         list.push(&Message { role, content: Some(content), ..Message::default() });
     }
     let missing = || refused("messages is required");
@@ -64,9 +65,9 @@ fn convert(message: &RawValue, list: &mut List<'_>) -> Result<(), Refusal> {
         results.iter().for_each(|result| list.push(result));
     }
     if content.is_some() || !images.is_empty() || !calls.is_empty() || thinking.is_some() {
-        let role = Cow::Owned(role);
+        let role = Some(Cow::Owned(json::raw(&role)));
         let tool_calls = calls;
-        list.push(&Message { role, content, images, tool_calls, thinking, tool_call_id: None });
+        list.push(&Message { role, content, images, tool_calls, thinking, ..Message::default() });
     }
     if !results_first {
         results.iter().for_each(|result| list.push(result));
@@ -99,8 +100,8 @@ impl<'a> Parts<'a> {
             Some("text") => self.texts.take(words)?,
             Some("image") => self.images.push(image(source)?),
             Some("tool_use" | "server_tool_use") => {
-                let id = present(id, "id")?;
-                let name = present(name, "name")?;
+                let id = Some(present(id, "id")?);
+                let name = Some(present(name, "name")?);
                 let empty = || Cow::Owned(json::raw(&serde_json::json!({})));
                 let arguments = input.map_or_else(empty, Cow::Borrowed);
                 self.calls.push(Call { id, function: Function { name, arguments } });
@@ -119,8 +120,6 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 }
-
-const EMPTY: &str = r#""""#;
 
 fn present<'a>(value: Option<&'a RawValue>, name: &str) -> Result<&'a RawValue, Refusal> {
     let missing = || refused(format!("tool_use block missing required '{name}' field"));
@@ -171,7 +170,7 @@ fn result_of<'a>(
     images: Vec<Cow<'a, str>>,
 ) -> Message<'a> {
     Message {
-        role: "tool".into(),
+        role: Some(Cow::Owned(json::raw(&"tool"))),
         content: Some(content.unwrap_or_else(|| Cow::Owned(json::raw(&"")))),
         images,
         tool_call_id: id.filter(|id| is_string(id)),
@@ -260,32 +259,4 @@ impl<'a> Texts<'a> {
 fn inner(string: &RawValue) -> &str {
     let quoted = string.get();
     &quoted[1..quoted.len() - 1]
-}
-
-/// A message as Ollama has it.
-#[derive(Default, Serialize)]
-struct Message<'a> {
-    role: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<Cow<'a, RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thinking: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    images: Vec<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct Call<'a> {
-    id: &'a RawValue,
-    function: Function<'a>,
-}
-
-#[derive(Serialize)]
-struct Function<'a> {
-    name: &'a RawValue,
-    arguments: Cow<'a, RawValue>,
 }

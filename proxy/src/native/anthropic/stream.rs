@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::answer::{EMPTY, Line, ToolCall};
 use super::super::json;
 use super::super::{About, Form};
-use super::answer::{Message, Usage, stop_reason};
+use super::answer::{Block, Message, Usage, stop_reason};
 
 /// Writes the events of one message.
 #[derive(Debug)]
@@ -93,15 +93,12 @@ impl Events {
         if self.open != Some(kind) {
             self.close(out);
             self.open = Some(kind);
-            self.start(
-                match kind {
-                    Kind::Thinking => {
-                        json!({ "type": "thinking", "thinking": "", "signature": "" })
-                    }
-                    Kind::Text => json!({ "type": "text", "text": "" }),
-                },
-                out,
-            );
+            let empty = json::raw(&"");
+            let block = match kind {
+                Kind::Thinking => Block::Thinking { thinking: &empty, signature: "" },
+                Kind::Text => Block::Text { text: Cow::Borrowed(&empty) },
+            };
+            self.start(block, out);
         }
         let delta = match kind {
             Kind::Thinking => Part::Thinking { thinking: words },
@@ -111,31 +108,23 @@ impl Events {
     }
 
     fn call(&mut self, call: &ToolCall<'_>, out: &mut Vec<u8>) {
-        #[derive(Serialize)]
-        struct Start<'a> {
-            index: u64,
-            content_block: Block<'a>,
-        }
-        #[derive(Serialize)]
-        struct Block<'a> {
-            r#type: &'static str,
-            id: &'a RawValue,
-            name: &'a RawValue,
-            input: Value,
-        }
         self.close(out);
         self.called = true;
-        let (id, name) = (&*call.id, call.function.name);
-        let content_block = Block { r#type: "tool_use", id, name, input: json!({}) };
-        event("content_block_start", &Start { index: self.index, content_block }, out);
+        // What it is called with follows.
+        let (id, name) = (Cow::Borrowed(&*call.id), call.function.name);
+        self.start(Block::ToolUse { id, name, input: json::raw(&json!({})) }, out);
         let delta = Part::Input { partial_json: &call.function.arguments };
         event("content_block_delta", &Of { index: self.index, delta }, out);
         self.stop(out);
     }
 
-    fn start(&self, content_block: Value, out: &mut Vec<u8>) {
-        let start = json!({ "index": self.index, "content_block": content_block });
-        event("content_block_start", &start, out);
+    fn start(&self, content_block: Block<'_>, out: &mut Vec<u8>) {
+        #[derive(Serialize)]
+        struct Start<'a> {
+            index: u64,
+            content_block: Block<'a>,
+        }
+        event("content_block_start", &Start { index: self.index, content_block }, out);
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {

@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 
 use super::super::Refusal;
 use super::super::json::{Keys, is_string, members, text};
-use super::{Message, invalid_format, refused};
+use super::super::message::Message;
+use super::{invalid_format, refused};
 
 /// One part of a message's content, a message of its own for Ollama.
 pub(super) fn part_of(part: &RawValue) -> Result<Message<'_>, Refusal> {
@@ -16,7 +17,7 @@ pub(super) fn part_of(part: &RawValue) -> Result<Message<'_>, Refusal> {
     match kind.and_then(text).as_deref() {
         Some("text") => {
             let content = words.filter(|words| is_string(words)).ok_or_else(invalid_format)?;
-            Ok(Message { content: Some(content), ..Message::default() })
+            Ok(Message { content: Some(Cow::Borrowed(content)), ..Message::default() })
         }
         Some("image_url") => {
             let image = image.ok_or_else(invalid_format)?;
