@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Connection, Gateway, eventually, get, post};
+use sluicegate_test_support::{Connection, Gateway, eventually, get, post, reserved};
 
-use super::{BIN, CHAT, chat, dead_address, paced, simulator, upstream};
+use super::{BIN, CHAT, chat, paced, simulator, upstream};
 
 fn check(file: &Path) -> Output {
     Command::new(BIN).arg("check").arg(file).env("OPENROUTER_API_KEY", "x").output().expect("runs")
@@ -135,7 +135,7 @@ async fn a_changed_file_is_noticed_and_a_bad_one_keeps_the_last_good() {
     assert!(shown().await.to_string().contains("config.yaml:4:"), "{}", shown().await);
     gateway.write_config(&format!(
         "upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n",
-        dead_address()
+        reserved()
     ));
     eventually("the change is in force", async || {
         post(gateway.data, CHAT, chat("")).await.status == 502

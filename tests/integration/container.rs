@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use sluicegate::upstream::container::{Container, Gpus, Settings, Start, StartError, State};
-use sluicegate_test_support::{Gateway, docker, eventually, get, post};
+use sluicegate_test_support::{Gateway, docker, eventually, get, post, reserved};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{BIN, CHAT, MODEL, chat, dead_address, simulator, upstream};
+use super::{BIN, CHAT, MODEL, chat, simulator, upstream};
 
 const IMAGE: &str = "sluicegate-simulator:test";
 
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
+    reserved().port()
 }
 
 fn settings(socket: PathBuf, name: &str, port: u16) -> Settings {
@@ -172,7 +171,7 @@ fn routed(host: &str, fallback: &str) -> String {
 }
 
 fn dead() -> String {
-    format!("  host: {{ url: \"http://{}\", kind: ollama }}\n", dead_address())
+    format!("  host: {{ url: \"http://{}\", kind: ollama }}\n", reserved())
 }
 
 async fn state(gateway: &Gateway) -> String {
@@ -307,7 +306,7 @@ async fn without_an_engine_the_client_is_told_so_and_others_serve() {
     let host = simulator(sluicegate_simulator::Settings::default()).await;
     let spare = format!(
         "  fallback: {{ url: \"http://{}\", kind: ollama, container: {{ image: x, name: spare, socket: \"{}\" }} }}\n",
-        dead_address(),
+        reserved(),
         socket.display()
     );
     let gateway = Gateway::start(BIN, &routed(&upstream("host", &host, ""), &spare));

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 use sluicegate_simulator::{Model, Settings};
-use sluicegate_test_support::{Connection, Gateway, eventually, get, post, request};
+use sluicegate_test_support::{Connection, Gateway, eventually, get, post, request, reserved};
 
-use super::{BIN, CHAT, MODEL, chat, dead_address, pair, simulator, upstream};
+use super::{BIN, CHAT, MODEL, chat, pair, simulator, upstream};
 
 const COUNT: &str = "/v1/messages/count_tokens";
 
@@ -18,7 +18,7 @@ async fn models_are_merged_over_routes_and_upstreams_each_once() {
         "upstreams:\n{}{}  gone: {{ url: \"http://{}\", kind: openai }}\nroutes:\n  - {{ model: assistant, targets: [{{ upstream: first, model: \"a:1\" }}] }}\n  - {{ model: 'gpt-*', targets: [{{ upstream: first, model: \"a:1\" }}] }}\n",
         upstream("first", &first, ""),
         upstream("second", &second, ""),
-        dead_address()
+        reserved()
     );
     let gateway = Gateway::start(BIN, &config);
     let list = get(gateway.data, "/v1/models").await.json();
@@ -73,8 +73,7 @@ async fn what_an_ollama_does_not_heed_is_told() {
 
 #[tokio::test]
 async fn models_that_nobody_could_be_asked_for_are_an_error_never_an_empty_list() {
-    let never =
-        format!("upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n", dead_address());
+    let never = format!("upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n", reserved());
     let gateway = Gateway::start(BIN, &never);
     let list = get(gateway.data, "/v1/models").await;
     assert_eq!(
@@ -117,7 +116,7 @@ async fn ollama_clients_can_choose_routes() {
          \x20 - {{ model: 'any*', targets: [{{ upstream: a }}] }}\n",
         upstream("a", &first, ""),
         upstream("b", &second, ""),
-        dead_address(),
+        reserved(),
     );
     let gateway = Gateway::start(BIN, &config);
     let tags = get(gateway.data, "/api/tags").await.json();

@@ -2,9 +2,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sluicegate_simulator::{Fault, Model, Settings};
-use sluicegate_test_support::{Canned, Connection, Gateway, eventually, get, post};
+use sluicegate_test_support::{Canned, Connection, Gateway, eventually, get, post, reserved};
 
-use super::{BIN, CHAT, MODEL, chat, dead_address, pair, simulator, upstream};
+use super::{BIN, CHAT, MODEL, chat, pair, simulator, upstream};
 
 /// Two upstreams that a route names in this order.
 fn ordered(first: &str, second: &str, more: &str) -> String {
@@ -64,7 +64,7 @@ async fn when_all_fail_the_error_names_each_and_why() {
     third.faults().always(Some(Fault::Status(401, r#"{"error":"key-of-the-gateway"}"#.into())));
     fourth.faults().always(Some(Fault::Close));
     let dead =
-        |name: &str| format!("  {name}: {{ url: \"http://{}\", kind: ollama }}\n", dead_address());
+        |name: &str| format!("  {name}: {{ url: \"http://{}\", kind: ollama }}\n", reserved());
     let config = format!(
         "upstreams:\n{}{}{}{}routes:\n  - model: \"{MODEL}\"\n    targets: [{{ upstream: first }}, {{ upstream: second }}]\n    fallback: [{{ upstream: third }}, {{ upstream: fourth }}]\n",
         dead("first"),
@@ -416,7 +416,7 @@ async fn truncated_streams_count_against_an_upstream() {
 #[tokio::test]
 async fn an_unreachable_upstream_is_an_error_that_says_so() {
     let config =
-        format!("upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n", dead_address());
+        format!("upstreams:\n  host: {{ url: \"http://{}\", kind: ollama }}\n", reserved());
     let gateway = Gateway::start(BIN, &config);
     let answer = post(gateway.data, CHAT, chat("")).await;
     assert_eq!(answer.status, 502);

@@ -50,7 +50,6 @@ mod vram;
 // All of it at once.
 mod chaos;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluicegate_simulator::{Settings, Simulator};
@@ -85,10 +84,4 @@ async fn pair(settings: Settings, more: &str) -> (Gateway, Simulator) {
     let simulator = simulator(settings).await;
     let config = format!("{more}\nupstreams:\n{}", upstream("host", &simulator, ""));
     (Gateway::start(BIN, &config), simulator)
-}
-
-/// An address nobody listens on.
-fn dead_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-    listener.local_addr().expect("an address")
 }

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sluicegate_simulator::Settings;
-use sluicegate_test_support::{Connection, Gateway, eventually, get, post, request};
+use sluicegate_test_support::{Connection, Gateway, eventually, get, post, request, reserved};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{BIN, CHAT, MODEL, chat, dead_address, paced, pair, simulator, upstream};
+use super::{BIN, CHAT, MODEL, chat, paced, pair, simulator, upstream};
 
 #[tokio::test]
 async fn metrics_satisfy_promtool() {
@@ -139,7 +139,7 @@ async fn a_line_tells_who_was_passed_over_and_what_the_cache_gave() {
         "upstreams:\n  dead: {{ url: \"http://{}\", kind: ollama }}\n{}routes:\n  - {{ model: first, \
          targets: [{{ upstream: dead }}], fallback: [{{ upstream: host, model: \"{MODEL}\" }}] }}\n  \
          - {{ model: \"*\", targets: [{{ upstream: host }}] }}\n",
-        dead_address(),
+        reserved(),
         upstream("host", &simulator, "")
     );
     for format in ["json", "text"] {

@@ -125,7 +125,7 @@ async fn a_model_nobody_has_is_an_error_and_no_gateway_is_one_too() {
     assert!(noted.is_empty(), "nothing was done: {noted:?}");
     let nowhere = program(&gateway, &["model", "load", A, "--upstream", "nowhere"]).await;
     assert_eq!(nowhere.status.code(), Some(1));
-    let dead = format!("http://{}", crate::dead_address());
+    let dead = format!("http://{}", sluicegate_test_support::reserved());
     let output = Command::new(BIN).args(["status", "--admin", &dead]).output().await.expect("runs");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

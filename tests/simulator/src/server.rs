@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::World;
@@ -33,6 +33,8 @@ use crate::{native, openai};
 #[derive(Debug)]
 pub struct Simulator {
     address: SocketAddr,
+    /// Bound, but not listening: nobody else gets the port while the simulator is killed.
+    _seat: TcpSocket,
     world: Arc<World>,
     task: Option<JoinHandle<()>>,
     ticker: Option<JoinHandle<()>>,
@@ -55,11 +57,14 @@ impl Simulator {
         let scheduler = Scheduler::new(settings.clone(), Arc::clone(&faults))?;
         let pace = Arc::new(Pace::new(settings.token_interval));
         let world = Arc::new(World { settings, scheduler, faults, pace, recorder });
+        let seat = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        seat.set_reuseaddr(true)?;
+        seat.bind(address)?;
+        let address = seat.local_addr()?;
         let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
         let task = Some(tokio::spawn(accept(listener, Arc::clone(&world))));
         let ticker = world.settings.card.is_some().then(|| tokio::spawn(tick(Arc::clone(&world))));
-        Ok(Self { address, world, task, ticker })
+        Ok(Self { address, _seat: seat, world, task, ticker })
     }
 
     /// Where it listens.

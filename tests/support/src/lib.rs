@@ -14,11 +14,13 @@ pub mod client;
 pub mod docker;
 pub mod gateway;
 pub mod guest;
+pub mod ports;
 pub mod redis;
 
 pub use canned::Canned;
 pub use client::{Connection, Response, get, post, request};
 pub use gateway::Gateway;
+pub use ports::reserved;
 
 use std::io::Write as _;
 use std::time::Duration;
