@@ -1,4 +1,4 @@
-//! Chat completions, and messages of Anthropic's, served through Ollama's own `/api/chat`.
+//! Chat completions, OpenAI's responses, and messages of Anthropic's, served through Ollama's own `/api/chat`.
 //!
 //! Ollama's `/v1/chat/completions` has no way to say `num_ctx`, `keep_alive` or `think: true`. A
 //! route that sets one of them is served natively, and its client must not notice. So the reference
@@ -14,7 +14,7 @@
 //! * `messages`: its messages
 //! * [`answer`]: a whole native answer to a `chat.completion`
 //! * [`stream`]: native lines to server-sent events; `chunks`: those of a chat completion
-//! * [`anthropic`] translates `/v1/messages`
+//! * [`anthropic`] translates `/v1/messages`, [`responses`] translates `/v1/responses`
 //! * [`context`]: how much context a request needs
 //! * [`count`]: the same for Anthropic's Messages API
 //! * [`least`]: what a prompt has at the very least
@@ -26,14 +26,20 @@ pub mod chat_request;
 pub mod context;
 pub mod count;
 pub mod least;
+pub mod responses;
 pub mod stream;
 
 mod chunks;
+mod events;
 mod fields;
 mod json;
 mod message;
 mod messages;
 mod settings;
+mod texts;
+mod tool;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -92,7 +98,7 @@ pub struct About {
 }
 
 /// What a native answer becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A chat completion.
     Chat {
@@ -106,16 +112,25 @@ pub enum Form {
         /// Tokens of the prompt, guessed: a stream begins before they are counted.
         prompt_tokens: u64,
     },
+    /// A response of OpenAI's newer API.
+    Response {
+        /// Unix time.
+        created: u64,
+        /// What it repeats of its request, a JSON object.
+        echo: Arc<str>,
+    },
 }
 
 impl Form {
-    fn created(self) -> u64 {
+    fn created(&self) -> u64 {
         match self {
-            Form::Chat { created, .. } => created,
+            Form::Chat { created, .. } | Form::Response { created, .. } => *created,
             Form::Message { .. } => 0,
         }
     }
 }
 
+#[cfg(test)]
+mod lines;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use super::load::ConfigError;
 use super::units::Period;
 
 /// How a model of an Ollama is kept in memory.
@@ -79,7 +78,7 @@ impl JsonSchema for Hours {
     }
 }
 
-/// Options of a route. Its chats and messages are served through Ollama's native `/api/chat` where `num_ctx`,
+/// Options of a route. Its chats, responses and messages are served through Ollama's native `/api/chat` where `num_ctx`,
 /// `keep_alive`, `think` or `runner` are given: Ollama's `/v1` cannot set them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -87,8 +86,8 @@ pub struct RouteOptions {
     /// Tokens of context the model is loaded with: a number, or `auto` for the smallest power of two
     /// that holds the prompt and its answer, at most 262144; it grows with what is asked, and is never smaller than
     /// what the model was loaded with. Prompts longer than a number get 400
-    /// `context_length_exceeded`. Endpoints that cannot carry it (`/v1/completions`,
-    /// `/v1/responses`) are refused for these models.
+    /// `context_length_exceeded`. `/v1/completions` cannot carry it,
+    /// and is refused for these models.
     pub num_ctx: Option<NumCtx>,
     /// How long the model stays loaded after a request.
     pub keep_alive: Option<Period>,
@@ -225,25 +224,24 @@ impl RouteOptions {
     }
 }
 
-/// Checks the options of the route for `model`.
-pub(super) fn check(options: &RouteOptions, model: &str) -> Result<(), ConfigError> {
-    let fail = |what: &str| Err(ConfigError::general(format!("route `{model}`: `options.{what}")));
+/// Checks the options of a route; tells what is wrong from the name of the option on.
+pub(super) fn check(options: &RouteOptions) -> Result<(), &'static str> {
     if matches!(options.num_ctx, Some(NumCtx::Tokens(tokens)) if !(256..=16_777_216).contains(&tokens))
     {
-        return fail("num_ctx` is out of range; expected 256 to 16777216, or auto");
+        return Err("num_ctx` is out of range; expected 256 to 16777216, or auto");
     }
     if options.temperature.is_some_and(|value| !(0.0..=2.0).contains(&value)) {
-        return fail("temperature` is out of range; expected 0 to 2");
+        return Err("temperature` is out of range; expected 0 to 2");
     }
     if options.top_p.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
-        return fail("top_p` is out of range; expected 0 to 1");
+        return Err("top_p` is out of range; expected 0 to 1");
     }
     if options.max_tokens == Some(0) || options.timeout.is_some_and(|time| time.0 == Duration::ZERO)
     {
-        return fail("max_tokens` and `options.timeout` must be more than zero");
+        return Err("max_tokens` and `options.timeout` must be more than zero");
     }
     if options.runner.contains_key("num_ctx") {
-        return fail("runner` has `num_ctx`, which is an option of its own");
+        return Err("runner` has `num_ctx`, which is an option of its own");
     }
     Ok(())
 }

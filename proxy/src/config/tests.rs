@@ -154,6 +154,21 @@ fn an_unknown_kind_is_refused_with_what_was_expected() {
 }
 
 #[test]
+fn an_upstream_that_is_the_gateway_itself_is_refused() {
+    let error = refusal(
+        "listen: 127.0.0.1:9000\nupstreams:\n  me: { url: 'http://localhost:9000/v1', kind: ollama }\n",
+    );
+    assert!(error.starts_with("test.yaml:3:14: upstream `me` is this gateway itself"), "{error}");
+    let error = refusal(
+        "admin: 127.0.0.1:9000\nupstreams:\n  me: { url: 'http://127.0.0.1:9000', kind: ollama }\n",
+    );
+    assert!(error.contains("`admin` is 127.0.0.1:9000"), "{error}");
+    // Ollama's own port taken, and Ollama not moved.
+    let error = refusal("listen: 127.0.0.1:11434\n");
+    assert!(error.contains("upstream `host` is this gateway itself"), "{error}");
+}
+
+#[test]
 fn an_open_door_must_be_asked_for() {
     assert!(refusal("listen: 0.0.0.0:8080").contains("anonymous: true"));
     assert!(load("listen: 0.0.0.0:8080\nanonymous: true").is_ok());

@@ -1,5 +1,7 @@
 //! Addresses of upstreams as people write them.
 
+use std::net::{IpAddr, SocketAddr};
+
 use http::Uri;
 
 use super::raw::UpstreamKind;
@@ -35,6 +37,25 @@ pub(super) fn origin(url: &str, kind: UpstreamKind) -> Result<(Uri, String), &'s
         .build()
         .map_err(|_| "not a URL")?;
     Ok((origin, base.to_owned()))
+}
+
+/// Whether a listener at `listener` is what answers at `origin`, as far as that can be told without
+/// asking for names.
+pub(super) fn leads_to(origin: &Uri, listener: SocketAddr) -> bool {
+    let https = origin.scheme_str() == Some("https");
+    let port = origin.port_u16().unwrap_or(if https { 443 } else { 80 });
+    let (everywhere, own) = (listener.ip().is_unspecified(), listener.ip());
+    let host = origin.host().unwrap_or("").trim_matches(['[', ']']);
+    let here = match host.parse::<IpAddr>() {
+        // The any-address of IPv6 takes connections of both families.
+        Ok(ip) if ip.is_loopback() => {
+            ip == own || (everywhere && (own.is_ipv6() || own.is_ipv4() == ip.is_ipv4()))
+        }
+        Ok(ip) if ip.is_unspecified() => everywhere || own.is_loopback(),
+        Ok(ip) => ip == own,
+        Err(_) => host.eq_ignore_ascii_case("localhost") && (everywhere || own.is_loopback()),
+    };
+    here && port == listener.port()
 }
 
 /// Reads `$OLLAMA_HOST` as Ollama does: scheme and port are optional, and the any-address means
@@ -79,6 +100,37 @@ mod tests {
             ("[::]", "http://[::1]:11434"),
         ] {
             assert_eq!(of_ollama_host(given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn an_origin_that_leads_back_is_known() {
+        let leads = |origin: &str, listener: &str| {
+            leads_to(&origin.parse().expect("a URL"), listener.parse().expect("an address"))
+        };
+        for (origin, listener) in [
+            ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+            ("http://localhost:8080", "127.0.0.1:8080"),
+            ("http://LOCALHOST:8080", "0.0.0.0:8080"),
+            ("http://127.0.0.1:8080", "0.0.0.0:8080"),
+            ("http://127.0.0.1:8080", "[::]:8080"),
+            ("http://[::1]:8080", "[::1]:8080"),
+            ("http://0.0.0.0:8080", "127.0.0.1:8080"),
+            ("http://10.0.0.5", "10.0.0.5:80"),
+            ("https://localhost", "0.0.0.0:443"),
+        ] {
+            assert!(leads(origin, listener), "{origin} at {listener}");
+        }
+        for (origin, listener) in [
+            ("http://127.0.0.1:11434", "127.0.0.1:8080"),
+            ("http://10.0.0.5:8080", "127.0.0.1:8080"),
+            ("http://gpu.local:8080", "0.0.0.0:8080"),
+            ("http://localhost:8080", "10.0.0.5:8080"),
+            ("http://127.0.0.1:8080", "127.0.0.2:8080"),
+            ("http://[::1]:8080", "0.0.0.0:8080"),
+            ("http://127.0.0.1:8080", "127.0.0.1:0"),
+        ] {
+            assert!(!leads(origin, listener), "{origin} at {listener}");
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn validate(
     let listen = address(raw.listen.as_ref(), "listen", "127.0.0.1:8080", source)?;
     let admin = address(raw.admin.as_ref(), "admin", "127.0.0.1:9464", source)?;
     let upstreams = upstreams(&raw, source, ollama_host)?;
+    others(&raw, &upstreams, [(listen, "listen"), (admin, "admin")], source)?;
     let plugins = plugins::validate(&raw.plugins, source)?;
     let routes = raw
         .routes
@@ -162,6 +163,28 @@ fn upstreams(
     }])
 }
 
+/// An upstream that is this gateway itself would be asked by itself for ever.
+fn others(
+    raw: &Raw,
+    upstreams: &[UpstreamConfig],
+    listeners: [(SocketAddr, &str); 2],
+    source: &Source,
+) -> Result<(), ConfigError> {
+    for one in upstreams {
+        let own = listeners.iter().find(|(address, _)| url::leads_to(&one.origin, *address));
+        let Some((address, key)) = own else { continue };
+        let message = format!(
+            "upstream `{}` is this gateway itself: `{key}` is {address}; give one of them another port",
+            one.name
+        );
+        return Err(match raw.upstreams.get(&one.name) {
+            Some(given) => source.error_at(given.url.defined, message),
+            None => ConfigError::general(message),
+        });
+    }
+    Ok(())
+}
+
 fn upstream(
     name: &str,
     given: &RawUpstream,
@@ -226,21 +249,22 @@ fn route(
         targets.iter().map(|one| target(one, upstreams, source)).collect::<Result<Vec<_>, _>>()
     };
     let model = given.model.value.clone();
+    let fail = |message: String| source.error_at(given.model.defined, message);
     if model.is_empty() {
-        return Err(ConfigError::general("a route's `model` is empty"));
+        return Err(fail("a route's `model` is empty".into()));
     }
     if given.wait_comments.is_some_and(|wait| wait.0 < MIN_COMMENTS) {
         let message = format!("route `{model}`: `wait_comments` must be at least {MIN_COMMENTS:?}");
-        return Err(ConfigError::general(message));
+        return Err(fail(message));
     }
     if given.targets.is_empty() {
-        return Err(ConfigError::general(format!("route `{model}` has no `targets`")));
+        return Err(fail(format!("route `{model}` has no `targets`")));
     }
     if given.waiting_text && given.wait_comments.is_none() {
-        let message = format!("route `{model}`: `waiting_text` needs `wait_comments`");
-        return Err(ConfigError::general(message));
+        return Err(fail(format!("route `{model}`: `waiting_text` needs `wait_comments`")));
     }
-    models::check(&given.options, &model)?;
+    models::check(&given.options)
+        .map_err(|what| fail(format!("route `{model}`: `options.{what}")))?;
     let targets = || given.targets.iter().chain(&given.fallback);
     let on_ollama = |one: &RawTarget| {
         let named = upstreams.iter().find(|upstream| upstream.name == one.upstream.value);
@@ -249,7 +273,7 @@ fn route(
     if given.options.need_native() && !targets().any(on_ollama) {
         let message =
             format!("route `{model}`: its `options` need an Ollama, and it leads to none");
-        return Err(ConfigError::general(message));
+        return Err(fail(message));
     }
     let chain = given.plugins.iter().map(|name| link(name, plugins, source));
     Ok(RouteConfig {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::json::{self, compact, is_string};
-use super::{About, Form, anthropic};
+use super::{About, Form, anthropic, responses};
 
 /// Translates a whole native answer (status 200).
 ///
@@ -22,6 +22,7 @@ pub fn whole(native: &[u8], about: &About) -> Result<Vec<u8>, String> {
     match about.form {
         Form::Chat { .. } => completion(&line, about),
         Form::Message { .. } => anthropic::answer::message(&line, about),
+        Form::Response { .. } => responses::answer::response(&line, about),
     }
 }
 

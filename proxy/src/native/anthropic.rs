@@ -10,12 +10,12 @@ pub(super) mod stream;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::fields::{boolean, fields, integer, number};
 use super::json::{self, Keys, each, is_string, members, text};
 use super::settings::{self, Settings};
+use super::tool::{Function, Tool};
 use super::{Options, Refusal, Think};
 
 /// Ollama's words where a model is to think that cannot.
@@ -64,22 +64,6 @@ fields![
     thinking,
     output_config,
 ];
-
-/// A tool in the form that Ollama takes.
-#[derive(Serialize)]
-struct Tool<'a> {
-    r#type: &'static str,
-    function: Function<'a>,
-}
-
-#[derive(Serialize)]
-struct Function<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a RawValue>,
-    parameters: Cow<'a, RawValue>,
-}
 
 impl<'a> Given<'a> {
     fn settings(&self, route: &'a Options) -> Result<Settings<'a>, Refusal> {
@@ -144,9 +128,9 @@ impl<'a> Given<'a> {
                 return Err(Refusal::new("tools", message));
             }
             let empty = || json::raw(&serde_json::json!({ "type": "object", "properties": {} }));
-            let parameters = schema.map_or_else(|| Cow::Owned(empty()), Cow::Borrowed);
-            let function = Function { name, description, parameters };
-            tools.push(Tool { r#type: "function", function });
+            let parameters = Some(schema.map_or_else(|| Cow::Owned(empty()), Cow::Borrowed));
+            let function = Function { name: name.map(Cow::Borrowed), description, parameters };
+            tools.push(Tool { r#type: "function".into(), function });
             Ok(())
         })?;
         if self.kind_of("tool_choice", self.tool_choice)?.as_deref() == Some("none") {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::fields::{boolean, fields, integer, number};
+use super::fields::{self, boolean, fields, integer, number};
 use super::json::{self, Keys, each, is_string, members, text};
 use super::settings::{self, Settings};
 use super::{Options, Refusal, Think, messages};
@@ -166,22 +166,7 @@ impl<'a> Given<'a> {
             }
             None => ("reasoning_effort", self.reasoning_effort),
         };
-        let Some(effort) = effort else { return Ok(None) };
-        let effort = text(effort)
-            .ok_or_else(|| Refusal::new(param, "the reasoning effort must be a string"))?;
-        Ok(Some(match &*effort {
-            "" => return Ok(None),
-            "none" => Think::Bool(false),
-            "minimal" => Think::Level("low".into()),
-            "low" | "medium" | "high" | "max" => Think::Level(effort.into_owned()),
-            "xhigh" | "ultra" => Think::Level("max".into()),
-            _ => {
-                let known = "\"minimal\", \"low\", \"medium\", \"high\", \"xhigh\", \"ultra\", \
-                             \"max\", or \"none\"";
-                let message = format!("invalid reasoning value: {effort:?} (must be {known})");
-                return Err(Refusal::new(param, message));
-            }
-        }))
+        effort.map_or(Ok(None), |effort| fields::effort(param, effort))
     }
 
     fn top_logprobs(&self) -> Result<Option<i64>, Refusal> {

@@ -89,26 +89,33 @@ impl Chunks {
 
 /// The event that makes an SDK raise.
 pub fn failure(error: &RawValue, out: &mut Vec<u8>) {
-    #[derive(Serialize)]
-    struct Failure<'a> {
-        error: Envelope<'a>,
+    event(&Failure::of(error), out);
+}
+
+/// An error as OpenAI's APIs tell it.
+#[derive(Serialize)]
+pub(super) struct Failure<'a> {
+    error: Envelope<'a>,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    message: Cow<'a, RawValue>,
+    r#type: &'static str,
+    param: Option<()>,
+    code: Option<()>,
+}
+
+impl<'a> Failure<'a> {
+    /// That of an upstream's `error`.
+    pub fn of(error: &'a RawValue) -> Self {
+        let message = if is_string(error) {
+            Cow::Borrowed(error)
+        } else {
+            Cow::Owned(json::raw(&compact(error).get()))
+        };
+        Self { error: Envelope { message, r#type: "api_error", param: None, code: None } }
     }
-    #[derive(Serialize)]
-    struct Envelope<'a> {
-        message: Cow<'a, RawValue>,
-        r#type: &'static str,
-        param: Option<()>,
-        code: Option<()>,
-    }
-    let message = if is_string(error) {
-        Cow::Borrowed(error)
-    } else {
-        Cow::Owned(json::raw(&compact(error).get()))
-    };
-    event(
-        &Failure { error: Envelope { message, r#type: "api_error", param: None, code: None } },
-        out,
-    );
 }
 
 fn event(data: &impl Serialize, out: &mut Vec<u8>) {

@@ -92,7 +92,7 @@ fn message(raw: &str, found: &mut impl FnMut(Part<'_>)) {
 }
 
 /// What is no array has no elements: the translation refuses it.
-fn lenient(array: Option<&RawValue>, mut visit: impl FnMut(&str)) {
+pub(super) fn lenient(array: Option<&RawValue>, mut visit: impl FnMut(&str)) {
     let Some(array) = array else { return };
     each(
         array,

@@ -2,7 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use super::Refusal;
+use super::json::text;
+use super::{Refusal, Think};
 
 /// Declares the request's fields once: their names on the wire are those in the struct.
 macro_rules! fields {
@@ -48,4 +49,23 @@ pub fn number<'a>(
     let wrong = || Refusal::new(field, format!("`{field}` must be a number"));
     raw.map(|raw| serde_json::from_str::<f64>(raw.get()).map(|_| raw).map_err(|_| wrong()))
         .transpose()
+}
+
+/// How hard a model is to think, in OpenAI's words.
+pub fn effort(field: &'static str, raw: &RawValue) -> Result<Option<Think>, Refusal> {
+    let wrong = || Refusal::new(field, "the reasoning effort must be a string");
+    let effort = text(raw).ok_or_else(wrong)?;
+    Ok(Some(match &*effort {
+        "" => return Ok(None),
+        "none" => Think::Bool(false),
+        "minimal" => Think::Level("low".into()),
+        "low" | "medium" | "high" | "max" => Think::Level(effort.into_owned()),
+        "xhigh" | "ultra" => Think::Level("max".into()),
+        _ => {
+            let known = "\"minimal\", \"low\", \"medium\", \"high\", \"xhigh\", \"ultra\", \"max\", or \
+                         \"none\"";
+            let message = format!("invalid reasoning value: {effort:?} (must be {known})");
+            return Err(Refusal::new(field, message));
+        }
+    }))
 }

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::json::List;
+
 /// A message; what is JSON in it is as the client spelt it.
 #[derive(Default, Serialize)]
 pub struct Message<'a> {
@@ -49,4 +51,42 @@ pub struct Function<'a> {
     pub name: Option<&'a RawValue>,
     /// What it is given, an object.
     pub arguments: Cow<'a, RawValue>,
+}
+
+/// What a tool is called with, from the text that OpenAI's APIs make of it; `None` where that is no object.
+pub fn arguments(json: Cow<'_, str>) -> Option<Box<RawValue>> {
+    let json = RawValue::from_string(json.into_owned()).ok()?;
+    (json.get().starts_with('{') || json.get() == "null").then_some(json)
+}
+
+/// Writes messages, the last of which may still change.
+pub struct Writer<'a, 'o> {
+    list: List<'o>,
+    /// The last one.
+    pub last: Option<Message<'a>>,
+}
+
+impl<'a, 'o> Writer<'a, 'o> {
+    /// Of none yet, to `out`.
+    pub fn new(out: &'o mut Vec<u8>) -> Self {
+        Self { list: List::new(out), last: None }
+    }
+
+    /// Appends one.
+    pub fn push(&mut self, message: Message<'a>) {
+        self.flush();
+        self.last = Some(message);
+    }
+
+    /// Writes the last one.
+    pub fn flush(&mut self) {
+        if let Some(message) = self.last.take() {
+            self.list.push(&message);
+        }
+    }
+
+    /// Whether there was none at all.
+    pub fn is_empty(&self) -> bool {
+        self.list.empty && self.last.is_none()
+    }
 }

@@ -10,11 +10,11 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-pub(super) use self::parts::base64;
 use self::parts::part_of;
+pub(super) use self::parts::{base64, image_data};
 use super::Refusal;
-use super::json::{Keys, List, each, is_string, members, text};
-use super::message::{Call, Function, Message};
+use super::json::{Keys, each, is_string, members, text};
+use super::message::{Call, Function, Message, Writer, arguments};
 
 /// The field that refusals here name.
 const PARAM: &str = "messages";
@@ -22,7 +22,7 @@ const PARAM: &str = "messages";
 /// Writes Ollama's form of `messages`, comma-separated, to `out`.
 pub fn write(messages: &RawValue, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let mut names = None;
-    let mut writer = Writer { list: List::new(out), last: None };
+    let mut writer = Writer::new(out);
     let mut seen = false;
     each(messages, not_array, |raw| {
         seen = true;
@@ -225,31 +225,11 @@ impl<'a> GivenCall<'a> {
         let arguments = self
             .arguments
             .and_then(text)
-            .and_then(|json| RawValue::from_string(json.into_owned()).ok())
-            .filter(|json| json.get().starts_with('{') || json.get() == "null")
+            .and_then(arguments)
             .ok_or_else(|| refused("invalid tool call arguments"))?;
         Ok(Call {
             id: self.id,
             function: Function { name: self.name, arguments: Cow::Owned(arguments) },
         })
-    }
-}
-
-/// Writes messages, the last of which may still change.
-struct Writer<'a, 'o> {
-    list: List<'o>,
-    last: Option<Message<'a>>,
-}
-
-impl<'a> Writer<'a, '_> {
-    fn push(&mut self, message: Message<'a>) {
-        self.flush();
-        self.last = Some(message);
-    }
-
-    fn flush(&mut self) {
-        if let Some(message) = self.last.take() {
-            self.list.push(&message);
-        }
     }
 }

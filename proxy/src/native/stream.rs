@@ -1,9 +1,8 @@
 //! Native lines to the server-sent events that a caller expects.
 
 use super::answer::Line;
-use super::anthropic::stream::Events;
 use super::chunks::{self, Chunks};
-use super::{About, Form};
+use super::{About, Form, anthropic, responses};
 
 /// The longest line taken, in bytes; a tool call's arguments come in one.
 const MAX_LINE: usize = 64 * 1024 * 1024;
@@ -22,7 +21,8 @@ pub struct Stream {
 #[derive(Debug)]
 enum Writer {
     Chat(Chunks),
-    Message(Events),
+    Message(anthropic::stream::Events),
+    Response(responses::stream::Events),
 }
 
 impl Stream {
@@ -31,7 +31,8 @@ impl Stream {
     pub fn new(about: About) -> Self {
         let writer = match about.form {
             Form::Chat { .. } => Writer::Chat(Chunks::new(about)),
-            Form::Message { .. } => Writer::Message(Events::new(about)),
+            Form::Message { .. } => Writer::Message(anthropic::stream::Events::new(about)),
+            Form::Response { .. } => Writer::Response(responses::stream::Events::new(about)),
         };
         Self { writer, pending: Vec::new(), over: false }
     }
@@ -86,9 +87,10 @@ impl Stream {
         let line = Line::parse(&text).inspect_err(|_| self.over = true)?;
         if let Some(error) = line.error {
             self.over = true;
-            match self.writer {
+            match &mut self.writer {
                 Writer::Chat(_) => chunks::failure(error, out),
-                Writer::Message(_) => Events::failure(error, out),
+                Writer::Message(_) => anthropic::stream::Events::failure(error, out),
+                Writer::Response(events) => events.failure(error, out),
             }
             return Ok(());
         }
@@ -101,6 +103,12 @@ impl Stream {
                 }
             }
             Writer::Message(events) => {
+                events.content(&line, out)?;
+                if line.done {
+                    events.finish(&line, out);
+                }
+            }
+            Writer::Response(events) => {
                 events.content(&line, out)?;
                 if line.done {
                     events.finish(&line, out);

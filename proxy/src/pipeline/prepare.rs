@@ -16,7 +16,7 @@ use super::plugins::form;
 use crate::config::admission::LongPrompts;
 use crate::config::models::{NumCtx, RouteOptions, Think};
 use crate::error::{Error, Kind};
-use crate::native::{self, About, Form, anthropic, context, count};
+use crate::native::{self, About, Form, anthropic, context, count, responses};
 use crate::plugin::document::Document;
 use crate::plugin::edit;
 use crate::request::Request;
@@ -83,10 +83,11 @@ fn plain(value: &Value) -> Value {
 pub(super) fn check(backend: &Backend, request: &Request, model: &str) -> Result<(), Error> {
     let runner = backend.runner(model);
     match (request.endpoint, backend.num_ctx(model)) {
-        (Endpoint::ChatCompletions | Endpoint::Messages, Some(NumCtx::Tokens(context))) => {
-            long_prompt::check(request, context, model)
-        }
-        (Endpoint::Completions | Endpoint::Responses, num_ctx) if runner.is_some() => {
+        (
+            Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses,
+            Some(NumCtx::Tokens(context)),
+        ) => long_prompt::check(request, context, model),
+        (Endpoint::Completions, num_ctx) if runner.is_some() => {
             let parameter = match num_ctx {
                 Some(NumCtx::Tokens(tokens)) => {
                     format!(" (FROM {model}, PARAMETER num_ctx {tokens})")
@@ -95,7 +96,7 @@ pub(super) fn check(backend: &Backend, request: &Request, model: &str) -> Result
             };
             let message = format!(
                 "`{model}` is run here with options that `{}` cannot carry, and would be loaded anew \
-                 for this request; use /v1/chat/completions or /v1/messages, or a model made with a \
+                 for this request; use /v1/chat/completions, or a model made with a \
                  Modelfile{parameter}",
                 request.endpoint.path()
             );
@@ -125,7 +126,7 @@ pub(super) fn prepare(
         return as_it_came(backend, request, model);
     }
     match request.endpoint {
-        Endpoint::ChatCompletions | Endpoint::Messages => {
+        Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses => {
             translated(backend, request, route, model)
         }
         Endpoint::ApiChat | Endpoint::ApiGenerate => {
@@ -175,6 +176,7 @@ fn translated(
     let options = native::Options { num_ctx, keep_alive, think, others };
     let body = match request.endpoint {
         Endpoint::Messages => anthropic::request(&request.body, model, &options),
+        Endpoint::Responses => responses::request(&request.body, model, &options),
         _ => native::request(&request.body, model, &options),
     };
     let body = body.map_err(refused)?;
@@ -203,6 +205,7 @@ pub(super) fn choose_context(backend: &Backend, request: &Request, model: &str) 
 fn prompt_tokens(request: &Request) -> u64 {
     match request.endpoint {
         Endpoint::Messages => count::message_tokens(&request.body).unwrap_or_default(),
+        Endpoint::Responses => responses::prompt_tokens(&request.body),
         _ => context::prompt_tokens_estimate(&request.body),
     }
 }
@@ -295,6 +298,10 @@ fn about(request: &Request, model: &str) -> About {
             // A whole answer has the count.
             let prompt_tokens = if request.streaming { prompt_tokens(request) } else { 0 };
             ("msg_", Form::Message { prompt_tokens })
+        }
+        Endpoint::Responses => {
+            let echo = responses::echo(&request.body);
+            ("resp_", Form::Response { created: now.as_secs(), echo })
         }
         // Usage is taken out again where the client did not ask for it.
         _ => {

@@ -9,6 +9,7 @@ use super::super::answer::EMPTY;
 use super::super::json::{self, Keys, List, each, is_string, members, text};
 use super::super::message::{Call, Function, Message};
 use super::super::messages::base64;
+use super::super::texts::Texts;
 
 /// The field that refusals here name.
 const PARAM: &str = "messages";
@@ -53,7 +54,7 @@ fn convert(message: &RawValue, list: &mut List<'_>) -> Result<(), Refusal> {
     let role = role.and_then(text).unwrap_or_default().to_lowercase();
     let mut parts = Parts::default();
     match content {
-        Some(content) if is_string(content) => parts.texts.0.push(content),
+        Some(content) if is_string(content) => parts.texts.push(content),
         Some(content) => each(content, not_content, |block| parts.take(block))?,
         None => {}
     }
@@ -97,7 +98,12 @@ impl<'a> Parts<'a> {
             .map_err(|_| refused("a block must be an object"))?;
         let [kind, words, source, id, name, input, tool_use_id, content, thinking] = found;
         match kind.and_then(text).as_deref() {
-            Some("text") => self.texts.take(words)?,
+            Some("text") => match words {
+                Some(words) if !is_string(words) => {
+                    return Err(refused("`text` of a block must be a string"));
+                }
+                words => words.into_iter().for_each(|words| self.texts.push(words)),
+            },
             Some("image") => self.images.push(image(source)?),
             Some("tool_use" | "server_tool_use") => {
                 let id = Some(present(id, "id")?);
@@ -146,14 +152,14 @@ fn result<'a>(
 ) -> Result<Message<'a>, Refusal> {
     let (mut texts, mut images) = (Texts::default(), Vec::new());
     match content {
-        Some(content) if is_string(content) => texts.0.push(content),
+        Some(content) if is_string(content) => texts.push(content),
         Some(content) if content.get().starts_with('[') => each(content, not_content, |block| {
             // What is no block of these is passed over, as by Ollama.
             let names = ["type", "text", "source"];
             let [kind, words, source] =
                 members(block.get(), Keys::Exact, names).unwrap_or_default();
             match kind.and_then(text).as_deref() {
-                Some("text") => texts.0.extend(words.filter(|words| is_string(words))),
+                Some("text") => texts.extend(words),
                 Some("image") => images.push(image(source)?),
                 _ => {}
             }
@@ -211,7 +217,7 @@ fn search_result(content: Option<&RawValue>) -> String {
 fn said(raw: &RawValue) -> Result<Texts<'_>, Refusal> {
     let mut texts = Texts::default();
     if is_string(raw) {
-        texts.0.push(raw);
+        texts.push(raw);
         return Ok(texts);
     }
     let wrong = || Refusal::new("system", "`system` must be a string or an array of blocks");
@@ -219,44 +225,9 @@ fn said(raw: &RawValue) -> Result<Texts<'_>, Refusal> {
         // What is no block of these is passed over, as by Ollama.
         let [kind, words] = members(block.get(), Keys::Exact, ["type", "text"]).unwrap_or_default();
         if kind.and_then(text).as_deref() == Some("text") {
-            texts.0.extend(words.filter(|words| is_string(words)));
+            texts.extend(words);
         }
         Ok(())
     })?;
     Ok(texts)
-}
-
-/// Texts that are one for Ollama, as they are spelt.
-#[derive(Default)]
-struct Texts<'a>(Vec<&'a RawValue>);
-
-impl<'a> Texts<'a> {
-    fn take(&mut self, words: Option<&'a RawValue>) -> Result<(), Refusal> {
-        match words {
-            Some(words) if !is_string(words) => Err(refused("`text` of a block must be a string")),
-            words => {
-                self.0.extend(words);
-                Ok(())
-            }
-        }
-    }
-
-    /// All of them; `None` when they say nothing.
-    fn joined(self) -> Option<Cow<'a, RawValue>> {
-        let mut said = self.0.into_iter().filter(|text| text.get() != EMPTY);
-        let first = said.next()?;
-        let rest: Vec<&str> = said.map(inner).collect();
-        if rest.is_empty() {
-            return Some(Cow::Borrowed(first));
-        }
-        let joined = format!("\"{}{}\"", inner(first), rest.concat());
-        // Strings without their quotes, in quotes, are one.
-        RawValue::from_string(joined).ok().map(Cow::Owned)
-    }
-}
-
-/// A JSON string without its quotes.
-fn inner(string: &RawValue) -> &str {
-    let quoted = string.get();
-    &quoted[1..quoted.len() - 1]
 }

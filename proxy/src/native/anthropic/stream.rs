@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::answer::{EMPTY, Line, ToolCall};
+use super::super::events;
 use super::super::json;
 use super::super::{About, Form};
 use super::answer::{Block, Message, Usage, stop_reason};
@@ -78,7 +79,7 @@ impl Events {
         }
         let input_tokens = match self.about.form {
             Form::Message { prompt_tokens } => prompt_tokens,
-            Form::Chat { .. } => 0,
+            Form::Chat { .. } | Form::Response { .. } => 0,
         };
         let usage = Usage { input_tokens, output_tokens: 0 };
         #[derive(Serialize)]
@@ -162,17 +163,6 @@ enum Part<'a> {
     Input { partial_json: &'a str },
 }
 
-/// An event, whose data has its name as `type`.
 fn event(name: &'static str, data: &impl Serialize, out: &mut Vec<u8>) {
-    #[derive(Serialize)]
-    struct Named<'a, T> {
-        r#type: &'static str,
-        #[serde(flatten)]
-        data: &'a T,
-    }
-    out.extend_from_slice(b"event: ");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\ndata: ");
-    json::write(&Named { r#type: name, data }, out);
-    out.extend_from_slice(b"\n\n");
+    events::event(name, None, data, out);
 }

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::native::{About, Form, Stream, whole};
+use crate::native::lines::{self, call, end, line};
+use crate::native::{About, Form, whole};
 
 fn translated(more: &Value) -> Result<Value, Refusal> {
     let mut body =
@@ -187,22 +188,6 @@ fn about() -> About {
     About { model: "asked".into(), id: "msg_1".into(), form: Form::Message { prompt_tokens: 7 } }
 }
 
-fn line(message: Value, last: Value) -> String {
-    let mut line = json!({ "model": "real", "message": message, "done": false });
-    for (name, value) in last.as_object().into_iter().flatten() {
-        line[name] = value.clone();
-    }
-    format!("{line}\n")
-}
-
-fn end(reason: &str) -> Value {
-    json!({ "done": true, "done_reason": reason, "prompt_eval_count": 26, "eval_count": 5 })
-}
-
-fn call(name: &str) -> Value {
-    json!({ "id": format!("call_{name}"), "function": { "name": name, "arguments": { "a": [1] } } })
-}
-
 #[test]
 fn a_whole_answer_is_a_message() {
     let said = json!({ "content": "yes", "thinking": "hm", "tool_calls": [call("f")] });
@@ -229,24 +214,8 @@ fn a_whole_answer_is_a_message() {
     assert!(whole(br#"{"error":"out of memory"}"#, &about()).is_err());
 }
 
-/// The events of `lines`, given in `parts` pieces: names, and data without the name in it.
 fn events(lines: &str, parts: usize) -> Vec<(String, Value)> {
-    let (mut stream, mut out) = (Stream::new(about()), Vec::new());
-    for part in lines.as_bytes().chunks(lines.len().div_ceil(parts).max(1)) {
-        stream.push(part, &mut out).expect("lines");
-    }
-    stream.end(&mut out);
-    let out = String::from_utf8(out).expect("UTF-8");
-    let event = |event: &str| {
-        let (name, data) = event.split_once('\n').expect("two lines");
-        let name = name.strip_prefix("event: ").expect("a name").to_owned();
-        let data = data.strip_prefix("data: ").expect("data");
-        assert!(data.starts_with(&format!("{{\"type\":\"{name}\"")), "{data}");
-        let mut data: Value = serde_json::from_str(data).expect("JSON");
-        data.as_object_mut().expect("an object").remove("type");
-        (name, data)
-    };
-    out.split_terminator("\n\n").map(event).collect()
+    lines::events(about(), lines, parts)
 }
 
 #[test]

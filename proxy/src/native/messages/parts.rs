@@ -45,7 +45,7 @@ pub(super) fn part_of(part: &RawValue) -> Result<Message<'_>, Refusal> {
 }
 
 /// The base64 of a data URL.
-fn image_data(url: Cow<'_, str>) -> Result<Cow<'_, str>, Refusal> {
+pub fn image_data(url: Cow<'_, str>) -> Result<Cow<'_, str>, Refusal> {
     const KINDS: [&str; 5] = [
         "data:;base64,",
         "data:image/jpeg;base64,",
