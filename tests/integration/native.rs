@@ -6,6 +6,7 @@ mod context;
 mod loads;
 // What else a route says.
 mod options;
+mod responses;
 // Anthropic's Messages API.
 mod messages;
 // Streams and their ends.

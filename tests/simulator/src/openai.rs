@@ -61,7 +61,7 @@ pub(crate) async fn serve(
     let tokens = count(&world.settings, limit);
     if request["stream"] == json!(true) {
         let parts = match path {
-            "/v1/responses" => responses_stream(name, tokens),
+            "/v1/responses" => responses_stream(&request, name, tokens),
             "/v1/messages" => messages_stream(name, tokens),
             "/v1/completions" => completions_stream(&request, name, tokens),
             _ => chat_stream(world, &request, name, &fault),
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
     tokio::time::sleep(world.pace.interval() * tokens_u32).await;
     running.finish();
     let whole = match path {
-        "/v1/responses" => responses(name, tokens),
+        "/v1/responses" => responses(&request, name, tokens),
         "/v1/messages" => messages(name, tokens),
         "/v1/completions" => completions(name, tokens),
         _ => chat(world, &request, name),
@@ -212,20 +212,39 @@ fn completions_stream(request: &Value, model: &str, tokens: usize) -> Parts {
     Parts { tokens: (0..tokens).map(chunk).collect(), last, crash: Bytes::new(), error }
 }
 
-fn responses(model: &str, tokens: usize) -> Value {
+/// A response as Ollama tells it, in the state `status`.
+fn response(request: &Value, model: &str, (status, output): (&str, Value)) -> Value {
+    let given = |name: &str, default: Value| request.get(name).cloned().unwrap_or(default);
     json!({
-        "id": "resp_123", "object": "response", "created_at": 1_700_000_000, "status": "completed",
-        "model": model, "parallel_tool_calls": true, "tool_choice": "auto", "tools": [],
-        "output": [{
-            "id": "msg_123", "type": "message", "role": "assistant", "status": "completed",
-            "content": [{ "type": "output_text", "text": text(tokens), "annotations": [] }],
-        }],
-        "usage": {
-            "input_tokens": PROMPT_TOKENS, "output_tokens": tokens, "total_tokens": PROMPT_TOKENS + tokens,
-            "input_tokens_details": { "cached_tokens": 0 },
-            "output_tokens_details": { "reasoning_tokens": 0 },
-        },
+        "id": "resp_123", "object": "response", "created_at": 1_700_000_000, "completed_at": null,
+        "status": status, "incomplete_details": null, "model": model, "previous_response_id": null,
+        "instructions": given("instructions", Value::Null), "output": output, "error": null,
+        "tools": given("tools", json!([])), "tool_choice": "auto",
+        "truncation": given("truncation", json!("disabled")), "parallel_tool_calls": true,
+        "text": given("text", json!({ "format": { "type": "text" } })), "top_p": given("top_p", json!(1)),
+        "presence_penalty": 0, "frequency_penalty": 0, "top_logprobs": 0,
+        "temperature": given("temperature", json!(1)), "reasoning": given("reasoning", Value::Null),
+        "usage": null, "max_output_tokens": given("max_output_tokens", Value::Null), "max_tool_calls": null,
+        "store": false, "background": false, "service_tier": "default", "metadata": {},
+        "safety_identifier": null, "prompt_cache_key": null,
     })
+}
+
+fn output_message(text: &str, status: &str) -> Value {
+    let part = json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] });
+    json!({ "id": "msg_123", "type": "message", "role": "assistant", "status": status, "content": [part] })
+}
+
+fn responses(request: &Value, model: &str, tokens: usize) -> Value {
+    let output = json!([output_message(&text(tokens), "completed")]);
+    let mut whole = response(request, model, ("completed", output));
+    whole["completed_at"] = json!(1_700_000_001);
+    whole["usage"] = json!({
+        "input_tokens": PROMPT_TOKENS, "output_tokens": tokens, "total_tokens": PROMPT_TOKENS + tokens,
+        "input_tokens_details": { "cached_tokens": 0 },
+        "output_tokens_details": { "reasoning_tokens": 0 },
+    });
+    whole
 }
 
 fn named(kind: &str, mut value: Value) -> Bytes {
@@ -233,41 +252,51 @@ fn named(kind: &str, mut value: Value) -> Bytes {
     Bytes::from(format!("event: {kind}\ndata: {value}\n\n"))
 }
 
-fn responses_stream(model: &str, tokens: usize) -> Parts {
-    let whole = responses(model, tokens);
-    let mut begun = whole.clone();
-    begun["status"] = json!("in_progress");
-    begun["output"] = json!([]);
-    let item = json!({ "id": "msg_123", "type": "message", "role": "assistant", "status": "in_progress", "content": [] });
-    let part = json!({ "type": "output_text", "text": "", "annotations": [] });
+fn responses_stream(request: &Value, model: &str, tokens: usize) -> Parts {
+    let begun = response(request, model, ("in_progress", json!([])));
+    let mut item = output_message("", "in_progress");
+    let part = item["content"][0].clone();
+    item["content"] = json!([]);
+    let of_part = |number: usize, more: (&str, Value)| {
+        let mut event = json!({
+            "sequence_number": number, "item_id": "msg_123", "output_index": 0, "content_index": 0
+        });
+        event[more.0] = more.1;
+        event
+    };
+    let of_text = |number: usize, more: (&str, Value)| {
+        let mut event = of_part(number, more);
+        event["logprobs"] = json!([]);
+        event
+    };
     let head = [
         named("response.created", json!({ "sequence_number": 0, "response": begun })),
         named("response.in_progress", json!({ "sequence_number": 1, "response": begun })),
-        named("response.output_item.added", json!({ "sequence_number": 2, "output_index": 0, "item": item })),
         named(
-            "response.content_part.added",
-            json!({ "sequence_number": 3, "item_id": "msg_123", "output_index": 0, "content_index": 0, "part": part }),
+            "response.output_item.added",
+            json!({ "sequence_number": 2, "output_index": 0, "item": item }),
         ),
+        named("response.content_part.added", of_part(3, ("part", part))),
     ]
     .concat();
     let delta = |index: usize| {
-        named(
-            "response.output_text.delta",
-            json!({
-                "sequence_number": 4 + index, "item_id": "msg_123", "output_index": 0,
-                "content_index": 0, "delta": word(index), "logprobs": []
-            }),
-        )
+        named("response.output_text.delta", of_text(4 + index, ("delta", json!(word(index)))))
     };
     let mut parts: Vec<Bytes> = vec![Bytes::from(head)];
     parts.extend((0..tokens).map(delta));
-    let done = json!({
-        "sequence_number": 4 + tokens, "item_id": "msg_123", "output_index": 0, "content_index": 0,
-        "text": text(tokens), "logprobs": []
-    });
+    let (text, item) = (text(tokens), output_message(&text(tokens), "completed"));
+    let (next, whole) = (4 + tokens, responses(request, model, tokens));
     let last = vec![
-        named("response.output_text.done", done),
-        named("response.completed", json!({ "sequence_number": 5 + tokens, "response": whole })),
+        named("response.output_text.done", of_text(next, ("text", json!(text)))),
+        named(
+            "response.content_part.done",
+            of_part(next + 1, ("part", item["content"][0].clone())),
+        ),
+        named(
+            "response.output_item.done",
+            json!({ "sequence_number": next + 2, "output_index": 0, "item": item }),
+        ),
+        named("response.completed", json!({ "sequence_number": next + 3, "response": whole })),
     ];
     let error = named(
         "error",
