@@ -11,7 +11,7 @@ SAY = test -e target/release/sluicegate || \
 help:
 	@echo "make run    serve Ollama on this machine, or CONFIG=file.yaml; FEATURES=local-embedder"
 	@echo "make demo   a gateway before two fake Ollamas, to try an SDK against"
-	@echo "make test   every test: Rust, the OpenAI SDKs, fuzzing for a while"
+	@echo "make test   every test: Rust, the SDKs of OpenAI, Anthropic and Vercel, fuzzing for a while"
 	@echo "make bench  against nginx in one run; results go to benches/results/"
 	@echo "make fmt    format; make lint  clippy and formatting, as the tests want them"
 

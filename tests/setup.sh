@@ -96,10 +96,10 @@ clients() {
         "$python/bin/pip" install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt
         touch "$python/.$version"
     fi
-    version=$(sed -n 's/.*"openai": "\(.*\)".*/\1/p' tests/clients/node/package.json)
+    version=$(sed -n 's/^    "\(.*\)": "\(.*\)".*/\1@\2/p' tests/clients/node/package.json | tr / - | paste -sd_ -)
     node=target/clients/node
     if [ ! -e "$node/.$version" ]; then
-        say "installing the Node SDK openai $version into $node"
+        say "installing the Node SDKs $version into $node"
         mkdir -p "$node"
         cp tests/clients/node/package.json "$node/"
         (cd "$node" && npm install --silent --no-audit --no-fund --no-package-lock)

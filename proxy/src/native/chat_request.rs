@@ -16,9 +16,9 @@ const MAX_TOP_LOGPROBS: i64 = 20;
 /// Translates `body`, a chat completion request, for the model Ollama knows as `model`.
 ///
 /// Fields that `/v1` ignores are ignored: `n`, `logit_bias`, `options` and `keep_alive` above all,
-/// because two clients with different options would make the model load anew in turns. In two
-/// points the gateway does more than `/v1`: `max_completion_tokens` limits, and with
-/// `tool_choice: "none"` the model sees no tools.
+/// because two clients with different options would make the model load anew in turns. In three
+/// points the gateway does more than `/v1`: `max_completion_tokens` limits, developers speak as the
+/// system, and with `tool_choice: "none"` the model sees no tools.
 ///
 /// # Errors
 /// What `/v1` answers with a 400, and wrong types of the fields it reads.

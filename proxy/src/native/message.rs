@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::json::List;
+use super::json::{self, List};
 
 /// A message; what is JSON in it is as the client spelt it.
 #[derive(Default, Serialize)]
@@ -51,6 +51,15 @@ pub struct Function<'a> {
     pub name: Option<&'a RawValue>,
     /// What it is given, an object.
     pub arguments: Cow<'a, RawValue>,
+}
+
+/// Who says something, as Ollama knows them: few of its templates have OpenAI's `developer`, and with the
+/// others what developers say would be lost.
+pub fn role(given: &RawValue) -> Cow<'_, RawValue> {
+    match given.get() {
+        r#""developer""# => Cow::Owned(json::raw(&"system")),
+        _ => Cow::Borrowed(given),
+    }
 }
 
 /// What a tool is called with, from the text that OpenAI's APIs make of it; `None` where that is no object.

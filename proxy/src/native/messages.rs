@@ -14,7 +14,7 @@ use self::parts::part_of;
 pub(super) use self::parts::{base64, image_data};
 use super::Refusal;
 use super::json::{Keys, each, is_string, members, text};
-use super::message::{Call, Function, Message, Writer, arguments};
+use super::message::{Call, Function, Message, Writer, arguments, role};
 
 /// The field that refusals here name.
 const PARAM: &str = "messages";
@@ -95,7 +95,7 @@ impl<'a> Given<'a> {
     }
 
     fn write(self, tool_name: Option<String>, writer: &mut Writer<'a, '_>) -> Result<(), Refusal> {
-        let role = self.role.map(Cow::Borrowed);
+        let role = self.role.map(role);
         let message = Message { role: role.clone(), ..Message::default() };
         match self.content {
             Some(content) if is_string(content) => {

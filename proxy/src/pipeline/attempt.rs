@@ -92,7 +92,9 @@ pub async fn attempt(
     alone: bool,
 ) -> Result<Begun, Rejection> {
     let Prepared { path, body, native, .. } = prepared;
-    let mut call = Call { method: Method::POST, path, query: &request.query, headers, body };
+    // What the client asked of another path means nothing to this one.
+    let query = if native.is_some() { "" } else { &request.query };
+    let mut call = Call { method: Method::POST, path, query, headers, body };
     let begun = Instant::now();
     let total = begun + timeouts.total.0;
     // An answer that is no stream begins when it is ready, however long that takes.

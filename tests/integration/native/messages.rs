@@ -16,7 +16,8 @@ async fn ask(gateway: &Gateway, more: Value) -> Response {
     for (name, value) in more.as_object().into_iter().flatten() {
         body[name] = value.clone();
     }
-    post(gateway.data, MESSAGES, body.to_string()).await
+    // As Claude Code asks.
+    post(gateway.data, &format!("{MESSAGES}?beta=true"), body.to_string()).await
 }
 
 #[tokio::test]
@@ -30,7 +31,7 @@ async fn a_message_is_what_v1_would_have_answered_with_the_routes_options() {
         );
         let requests = host.recorder().requests();
         let [.., first, second] = &requests[..] else { panic!("two requests") };
-        assert_eq!((&*first.path, &*second.path), ("/api/chat", MESSAGES));
+        assert_eq!((&*first.path, &*second.path), ("/api/chat", "/v1/messages?beta=true"));
         let sent: Value = serde_json::from_slice(&first.body).expect("JSON");
         assert_eq!((&sent["options"]["num_ctx"], &sent["truncate"]), (&json!(WIDE), &json!(false)));
         assert_eq!(native.header("content-type"), v1.header("content-type"));

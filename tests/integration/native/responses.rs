@@ -5,7 +5,8 @@ use sluicegate_simulator::{Fault, Settings};
 use sluicegate_test_support::{Gateway, Response, post};
 
 use super::{WIDE, config, last, wide};
-use crate::BIN;
+use crate::clients::run_suite;
+use crate::{BIN, MODEL};
 
 const RESPONSES: &str = "/v1/responses";
 
@@ -128,4 +129,14 @@ async fn errors_are_openais_and_a_broken_stream_ends_in_one() {
         assert_eq!(error["type"], "error", "{error}");
         assert!(error["error"]["message"].is_string(), "{error}");
     }
+}
+
+#[tokio::test]
+async fn vercels_ai_sdk_is_served() {
+    let host = crate::simulator(Settings::default()).await;
+    let routes = format!(
+        "upstreams:\n{}routes:\n  - {{ model: \"{MODEL}\", targets: [{{ upstream: host }}], options: {{ num_ctx: {WIDE} }} }}\n",
+        crate::upstream("host", &host, "")
+    );
+    run_suite(("SLUICEGATE_NODE", "node/ai_suite.mjs"), &host, &routes).await;
 }

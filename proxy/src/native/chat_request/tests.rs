@@ -23,7 +23,15 @@ fn refused_field(fields: &str) -> Option<&'static str> {
     refusal(&format!(r#"{{"messages":[{{"role":"user","content":"x"}}]{fields}}}"#)).param
 }
 
-/// Compared with Ollama's own translation once; see `NAME.request.json`.
+#[test]
+fn developers_speak_as_the_system() {
+    let body = r#"{"messages":[{"role":"developer","content":"a"},{"role":"developer","content":[{"type":"text","text":"b"}]}]}"#;
+    let out: Value = serde_json::from_str(&translated(body, &Options::default())).expect("JSON");
+    let said = |text: &str| json!({ "role": "system", "content": text });
+    assert_eq!(out["messages"], json!([said("a"), said("b")]));
+}
+
+/// Compared with Ollama's own translation once, but for who speaks as the system; see `NAME.request.json`.
 #[test]
 fn a_request_means_what_v1_makes_of_it() {
     for (body, expected) in [

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::super::Refusal;
 use super::super::answer::EMPTY;
 use super::super::json::{self, Keys, each, is_string, members, text};
-use super::super::message::{Call, Function, Message, Writer, arguments};
+use super::super::message::{self, Call, Function, Message, Writer, arguments};
 use super::super::messages::image_data;
 use super::super::texts::{Texts, inner, quoted};
 
@@ -131,7 +131,7 @@ impl<'a> Chat<'a, '_> {
                 last.thinking = thinking.or(last.thinking);
             }
             None => {
-                let role = Some(Cow::Borrowed(role));
+                let role = Some(message::role(role));
                 self.writer.push(Message { role, content, images, thinking, ..Message::default() });
             }
         }

@@ -64,7 +64,7 @@ fn a_conversation_with_tools_and_images_keeps_its_order_and_its_spelling() {
     let expected = concat!(
         r#"{"model":"real","messages":["#,
         r#"{"role":"system","content":"a\u00e9"},"#,
-        r#"{"role":"developer","content":"b"},"#,
+        r#"{"role":"system","content":"b"},"#,
         r#"{"role":"user","content":"look here","images":["aGk="]},"#,
         r#"{"role":"assistant","content":"I ask.","thinking":"hm","tool_calls":["#,
         r#"{"id":"c1","function":{"name":"f","arguments":{"n":10000000000000000000001}}},"#,
