@@ -1,4 +1,4 @@
-//! Chat completions, OpenAI's responses, and messages of Anthropic's, served through Ollama's own `/api/chat`.
+//! Completions, OpenAI's responses, and messages of Anthropic's, served through Ollama's own API.
 //!
 //! Ollama's `/v1/chat/completions` has no way to say `num_ctx`, `keep_alive` or `think: true`. A
 //! route that sets one of them is served natively, and its client must not notice. So the reference
@@ -14,6 +14,7 @@
 //! * `messages`: its messages
 //! * [`answer`]: a whole native answer to a `chat.completion`
 //! * [`stream`]: native lines to server-sent events; `chunks`: those of a chat completion
+//! * [`completions`] translates `/v1/completions`
 //! * [`anthropic`] translates `/v1/messages`, [`responses`] translates `/v1/responses`
 //! * [`context`]: how much context a request needs
 //! * [`count`]: the same for Anthropic's Messages API
@@ -23,6 +24,7 @@
 pub mod answer;
 pub mod anthropic;
 pub mod chat_request;
+pub mod completions;
 pub mod context;
 pub mod count;
 pub mod least;
@@ -107,6 +109,13 @@ pub enum Form {
         /// Whether the client asked for a chunk with usage.
         include_usage: bool,
     },
+    /// A legacy completion.
+    Completion {
+        /// Unix time, the same in every chunk.
+        created: u64,
+        /// Whether the client asked for a chunk with usage.
+        include_usage: bool,
+    },
     /// A message of Anthropic's.
     Message {
         /// Tokens of the prompt, guessed: a stream begins before they are counted.
@@ -124,7 +133,9 @@ pub enum Form {
 impl Form {
     fn created(&self) -> u64 {
         match self {
-            Form::Chat { created, .. } | Form::Response { created, .. } => *created,
+            Form::Chat { created, .. }
+            | Form::Completion { created, .. }
+            | Form::Response { created, .. } => *created,
             Form::Message { .. } => 0,
         }
     }

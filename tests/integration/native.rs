@@ -1,6 +1,7 @@
 //! Routes with options: served through Ollama's own API, which their clients must not notice.
 
 // What fits in a context, and which one it is.
+mod completions;
 mod context;
 // The model is loaded once.
 mod loads;

@@ -78,16 +78,15 @@ impl JsonSchema for Hours {
     }
 }
 
-/// Options of a route. Its chats, responses and messages are served through Ollama's native `/api/chat` where `num_ctx`,
-/// `keep_alive`, `think` or `runner` are given: Ollama's `/v1` cannot set them.
+/// Options of a route. What it generates is served through Ollama's own API where `num_ctx`, `keep_alive`,
+/// `think` or `runner` are given: Ollama's `/v1` cannot set them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouteOptions {
     /// Tokens of context the model is loaded with: a number, or `auto` for the smallest power of two
     /// that holds the prompt and its answer, at most 262144; it grows with what is asked, and is never smaller than
     /// what the model was loaded with. Prompts longer than a number get 400
-    /// `context_length_exceeded`. `/v1/completions` cannot carry it,
-    /// and is refused for these models.
+    /// `context_length_exceeded`.
     pub num_ctx: Option<NumCtx>,
     /// How long the model stays loaded after a request.
     pub keep_alive: Option<Period>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::json::{self, compact, is_string};
-use super::{About, Form, anthropic, responses};
+use super::{About, Form, anthropic, completions, responses};
 
 /// Translates a whole native answer (status 200).
 ///
@@ -23,6 +23,7 @@ pub fn whole(native: &[u8], about: &About) -> Result<Vec<u8>, String> {
         Form::Chat { .. } => completion(&line, about),
         Form::Message { .. } => anthropic::answer::message(&line, about),
         Form::Response { .. } => responses::answer::response(&line, about),
+        Form::Completion { .. } => completions::completion(&line, about),
     }
 }
 
@@ -66,6 +67,9 @@ pub(super) struct Line<'a> {
     pub error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     message: Option<NativeMessage<'a>>,
+    /// What `/api/generate` has in place of a message.
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
     #[serde(default)]
     pub done: bool,
     #[serde(borrow, default)]
@@ -112,15 +116,15 @@ struct NativeFunction<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line; one that is no error has a message.
+    /// Reads a line; one that is no error has a message or a response.
     pub fn parse(line: &'a str) -> Result<Self, String> {
         let wrong = |why: &str| format!("the upstream sent no answer of Ollama's: {why}");
         if !line.trim_start().starts_with('{') {
             return Err(wrong("not an object"));
         }
         let found: Self = serde_json::from_str(line).map_err(|cause| wrong(&cause.to_string()))?;
-        if found.error.is_none() && found.message.is_none() {
-            return Err(wrong("no message"));
+        if found.error.is_none() && found.message.is_none() && found.response.is_none() {
+            return Err(wrong("no message and no response"));
         }
         Ok(found)
     }
@@ -139,7 +143,8 @@ impl<'a> Line<'a> {
 
     /// The text, empty when there is none.
     pub fn content(&self) -> Result<Cow<'a, RawValue>, String> {
-        match self.message.as_ref().and_then(|message| message.content) {
+        let content = self.message.as_ref().and_then(|message| message.content);
+        match content.or(self.response) {
             None => Ok(Cow::Owned(json::raw(&""))),
             Some(content) => string("content", content).map(Cow::Borrowed),
         }

@@ -8,13 +8,12 @@ mod content;
 pub(super) mod stream;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::fields::{boolean, fields, integer, number};
-use super::json::{self, Keys, each, is_string, members, text};
-use super::settings::{self, Settings};
+use super::fields::{boolean, fields, integer, number, strings};
+use super::json::{self, Keys, each, members, text};
+use super::settings::{self, Named, Settings};
 use super::tool::{Function, Tool};
 use super::{Options, Refusal, Think};
 
@@ -33,7 +32,7 @@ pub fn request(body: &[u8], model: &str, options: &Options) -> Result<Vec<u8>, R
     let body = String::from_utf8_lossy(body);
     let given = Given::read(&body)?;
     let settings = given.settings(options)?;
-    settings::body(model, &settings, body.len(), |out| {
+    settings::chat(model, &settings, body.len(), |out| {
         content::write(given.system, given.messages, out)
     })
 }
@@ -79,39 +78,24 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn options(&self, route: &'a Options) -> Result<BTreeMap<&'a str, Box<RawValue>>, Refusal> {
+    fn options(&self, route: &'a Options) -> Result<Named<'a>, Refusal> {
         let limit = integer("max_tokens", self.max_tokens)?
             .filter(|limit| limit.get().parse::<i64>().is_ok_and(|limit| limit > 0));
         let missing = "max_tokens is required and must be positive";
         let limit = limit.ok_or_else(|| Refusal::new("max_tokens", missing))?;
-        let mut options = BTreeMap::from([("num_predict", limit.to_owned())]);
-        let numbers = [
+        let given = [
+            ("num_predict", Some(limit)),
             ("temperature", number("temperature", self.temperature)?),
             ("top_p", number("top_p", self.top_p)?),
             ("top_k", integer("top_k", self.top_k)?),
         ];
-        for (name, value) in numbers {
-            if let Some(value) = value {
-                options.insert(name, value.to_owned());
-            }
-        }
-        if let Some(stops) = self.stops()? {
-            options.insert("stop", json::raw(&stops));
-        }
-        settings::force(&mut options, route);
-        Ok(options)
+        Ok(settings::options(&given, &self.stops()?, route))
     }
 
-    fn stops(&self) -> Result<Option<Vec<&'a RawValue>>, Refusal> {
+    fn stops(&self) -> Result<Vec<&'a RawValue>, Refusal> {
         const PARAM: &str = "stop_sequences";
         let wrong = || Refusal::new(PARAM, "`stop_sequences` must be an array of strings");
-        let Some(given) = self.stop_sequences else { return Ok(None) };
-        let mut stops = Vec::new();
-        each(given, wrong, |stop| {
-            stops.push(Some(stop).filter(|stop| is_string(stop)).ok_or_else(wrong)?);
-            Ok(())
-        })?;
-        Ok((!stops.is_empty()).then_some(stops))
+        self.stop_sequences.map_or(Ok(Vec::new()), |given| strings(given, wrong))
     }
 
     fn tools(&self) -> Result<Vec<Tool<'a>>, Refusal> {

@@ -1,13 +1,12 @@
 //! The body of `/v1/chat/completions` to that of `/api/chat`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
 use super::fields::{self, boolean, fields, integer, number};
 use super::json::{self, Keys, each, is_string, members, text};
-use super::settings::{self, Settings};
+use super::settings::{self, Named, Settings};
 use super::{Options, Refusal, Think, messages};
 
 /// Most alternatives Ollama gives for a token.
@@ -28,7 +27,7 @@ pub fn request(body: &[u8], model: &str, options: &Options) -> Result<Vec<u8>, R
     let given = Given::read(&body)?;
     let missing = || Refusal::new("messages", "[] is too short - 'messages'");
     let messages = given.messages.ok_or_else(missing)?;
-    settings::body(model, &given.settings(options)?, body.len(), |out| {
+    settings::chat(model, &given.settings(options)?, body.len(), |out| {
         messages::write(messages, out)
     })
 }
@@ -71,9 +70,8 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn options(&self, route: &'a Options) -> Result<BTreeMap<&'a str, Box<RawValue>>, Refusal> {
-        let mut options = BTreeMap::new();
-        let numbers = [
+    fn options(&self, route: &'a Options) -> Result<Named<'a>, Refusal> {
+        let given = [
             ("temperature", number("temperature", self.temperature)?),
             ("top_p", number("top_p", self.top_p)?),
             ("frequency_penalty", number("frequency_penalty", self.frequency_penalty)?),
@@ -81,20 +79,8 @@ impl<'a> Given<'a> {
             ("seed", integer("seed", self.seed)?),
             ("num_predict", self.max_tokens()?),
         ];
-        // What /v1 has where a client says nothing.
-        options.insert("temperature", json::raw(&1.0));
-        options.insert("top_p", json::raw(&1.0));
-        for (name, value) in numbers {
-            if let Some(value) = value {
-                options.insert(name, value.to_owned());
-            }
-        }
-        let stop = self.stops();
-        if !stop.is_empty() {
-            options.insert("stop", json::raw(&stop));
-        }
-        settings::force(&mut options, route);
-        Ok(options)
+        let options = settings::options(&given, &self.stops(), route);
+        Ok(settings::default_to_one(options, ["temperature", "top_p"]))
     }
 
     /// The limit by the name Ollama reads, else by OpenAI's newer one.

@@ -118,7 +118,7 @@ impl<'a> Failure<'a> {
     }
 }
 
-fn event(data: &impl Serialize, out: &mut Vec<u8>) {
+pub(super) fn event(data: &impl Serialize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"data: ");
     json::write(data, out);
     out.extend_from_slice(b"\n\n");

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::json::text;
+use super::json::{each, is_string, text};
 use super::{Refusal, Think};
 
 /// Declares the request's fields once: their names on the wire are those in the struct.
@@ -68,4 +68,17 @@ pub fn effort(field: &'static str, raw: &RawValue) -> Result<Option<Think>, Refu
             return Err(Refusal::new(field, message));
         }
     }))
+}
+
+/// An array of strings as they are spelt.
+pub fn strings(
+    array: &RawValue,
+    wrong: impl Fn() -> Refusal + Copy,
+) -> Result<Vec<&RawValue>, Refusal> {
+    let mut strings = Vec::new();
+    each(array, wrong, |one| {
+        strings.push(Some(one).filter(|one| is_string(one)).ok_or_else(wrong)?);
+        Ok(())
+    })?;
+    Ok(strings)
 }

@@ -13,7 +13,6 @@ pub(super) mod stream;
 mod tools;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
@@ -21,7 +20,7 @@ pub use self::count::prompt_tokens;
 pub use self::echo::echo;
 use super::fields::{boolean, effort, fields, integer, number};
 use super::json::{self, Keys, members, text};
-use super::settings::{self, Settings};
+use super::settings::{self, Named, Settings};
 use super::{Options, Refusal, Think};
 
 /// Translates `body`, a request for a response, for the model Ollama knows as `model`.
@@ -37,7 +36,7 @@ pub fn request(body: &[u8], model: &str, options: &Options) -> Result<Vec<u8>, R
     let body = String::from_utf8_lossy(body);
     let given = Given::read(&body)?;
     let settings = given.settings(options)?;
-    settings::body(model, &settings, body.len(), |out| {
+    settings::chat(model, &settings, body.len(), |out| {
         items::write(given.instructions, given.input, out)
     })
 }
@@ -72,21 +71,14 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn options(&self, route: &'a Options) -> Result<BTreeMap<&'a str, Box<RawValue>>, Refusal> {
-        // What /v1 has where a client says nothing.
-        let mut options = BTreeMap::from([("temperature", json::raw(&1.0))]);
-        let numbers = [
+    fn options(&self, route: &'a Options) -> Result<Named<'a>, Refusal> {
+        let given = [
             ("temperature", number("temperature", self.temperature)?),
             ("top_p", number("top_p", self.top_p)?),
             ("num_predict", integer("max_output_tokens", self.max_output_tokens)?),
         ];
-        for (name, value) in numbers {
-            if let Some(value) = value {
-                options.insert(name, value.to_owned());
-            }
-        }
-        settings::force(&mut options, route);
-        Ok(options)
+        let options = settings::options(&given, &[], route);
+        Ok(settings::default_to_one(options, ["temperature"]))
     }
 
     fn format(&self) -> Result<Option<Cow<'a, RawValue>>, Refusal> {

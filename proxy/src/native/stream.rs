@@ -2,7 +2,7 @@
 
 use super::answer::Line;
 use super::chunks::{self, Chunks};
-use super::{About, Form, anthropic, responses};
+use super::{About, Form, anthropic, completions, responses};
 
 /// The longest line taken, in bytes; a tool call's arguments come in one.
 const MAX_LINE: usize = 64 * 1024 * 1024;
@@ -23,6 +23,7 @@ enum Writer {
     Chat(Chunks),
     Message(anthropic::stream::Events),
     Response(responses::stream::Events),
+    Completion(About),
 }
 
 impl Stream {
@@ -32,6 +33,7 @@ impl Stream {
         let writer = match about.form {
             Form::Chat { .. } => Writer::Chat(Chunks::new(about)),
             Form::Message { .. } => Writer::Message(anthropic::stream::Events::new(about)),
+            Form::Completion { .. } => Writer::Completion(about),
             Form::Response { .. } => Writer::Response(responses::stream::Events::new(about)),
         };
         Self { writer, pending: Vec::new(), over: false }
@@ -88,7 +90,7 @@ impl Stream {
         if let Some(error) = line.error {
             self.over = true;
             match &mut self.writer {
-                Writer::Chat(_) => chunks::failure(error, out),
+                Writer::Chat(_) | Writer::Completion(_) => chunks::failure(error, out),
                 Writer::Message(_) => anthropic::stream::Events::failure(error, out),
                 Writer::Response(events) => events.failure(error, out),
             }
@@ -102,6 +104,7 @@ impl Stream {
                     chunks.finish(&line, out);
                 }
             }
+            Writer::Completion(about) => completions::chunks(&line, about, out)?,
             Writer::Message(events) => {
                 events.content(&line, out)?;
                 if line.done {

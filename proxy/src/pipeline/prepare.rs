@@ -16,7 +16,7 @@ use super::plugins::form;
 use crate::config::admission::LongPrompts;
 use crate::config::models::{NumCtx, RouteOptions, Think};
 use crate::error::{Error, Kind};
-use crate::native::{self, About, Form, anthropic, context, count, responses};
+use crate::native::{self, About, Form, anthropic, completions, context, count, responses};
 use crate::plugin::document::Document;
 use crate::plugin::edit;
 use crate::request::Request;
@@ -81,26 +81,9 @@ fn plain(value: &Value) -> Value {
 /// # Errors
 /// Why not.
 pub(super) fn check(backend: &Backend, request: &Request, model: &str) -> Result<(), Error> {
-    let runner = backend.runner(model);
     match (request.endpoint, backend.num_ctx(model)) {
-        (
-            Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses,
-            Some(NumCtx::Tokens(context)),
-        ) => long_prompt::check(request, context, model),
-        (Endpoint::Completions, num_ctx) if runner.is_some() => {
-            let parameter = match num_ctx {
-                Some(NumCtx::Tokens(tokens)) => {
-                    format!(" (FROM {model}, PARAMETER num_ctx {tokens})")
-                }
-                Some(NumCtx::Auto(_)) | None => String::new(),
-            };
-            let message = format!(
-                "`{model}` is run here with options that `{}` cannot carry, and would be loaded anew \
-                 for this request; use /v1/chat/completions, or a model made with a \
-                 Modelfile{parameter}",
-                request.endpoint.path()
-            );
-            Err(Error::new(Kind::InvalidRequest, message).param("model"))
+        (endpoint, Some(NumCtx::Tokens(context))) if is_translated(endpoint) => {
+            long_prompt::check(request, context, model)
         }
         // Where it is only told of, it is looked for when the model is loaded.
         _ if backend.long_prompts == LongPrompts::Reject => {
@@ -126,9 +109,7 @@ pub(super) fn prepare(
         return as_it_came(backend, request, model);
     }
     match request.endpoint {
-        Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses => {
-            translated(backend, request, route, model)
-        }
+        endpoint if is_translated(endpoint) => translated(backend, request, route, model),
         Endpoint::ApiChat | Endpoint::ApiGenerate => {
             let mut prepared = as_it_came(backend, request, model)?;
             if let Some(runner) = runner {
@@ -139,6 +120,17 @@ pub(super) fn prepare(
         }
         _ => as_it_came(backend, request, model),
     }
+}
+
+/// Whether requests of `endpoint` have a form in Ollama's own API that can say more.
+fn is_translated(endpoint: Endpoint) -> bool {
+    matches!(
+        endpoint,
+        Endpoint::ChatCompletions
+            | Endpoint::Completions
+            | Endpoint::Messages
+            | Endpoint::Responses
+    )
 }
 
 fn needs_native(options: &RouteOptions) -> bool {
@@ -174,7 +166,12 @@ fn translated(
     });
     let others = backend.runner(model).map(|runner| runner.others.clone()).unwrap_or_default();
     let options = native::Options { num_ctx, keep_alive, think, others };
+    let mut path = "/api/chat";
     let body = match request.endpoint {
+        Endpoint::Completions => {
+            path = "/api/generate";
+            completions::request(&request.body, model, &options)
+        }
         Endpoint::Messages => anthropic::request(&request.body, model, &options),
         Endpoint::Responses => responses::request(&request.body, model, &options),
         _ => native::request(&request.body, model, &options),
@@ -183,7 +180,7 @@ fn translated(
     let native = Some(about(request, model));
     // Where the context is ours, it is sent with `truncate: false`.
     let cut = if num_ctx.is_some() { None } else { long_prompt::look(backend, request, model)? };
-    Ok(Prepared { path: "/api/chat", body: body.into(), native, cut })
+    Ok(Prepared { path, body: body.into(), native, cut })
 }
 
 /// The context for this prompt and its answer, where the model has one of its own. One that is
@@ -206,6 +203,7 @@ fn prompt_tokens(request: &Request) -> u64 {
     match request.endpoint {
         Endpoint::Messages => count::message_tokens(&request.body).unwrap_or_default(),
         Endpoint::Responses => responses::prompt_tokens(&request.body),
+        Endpoint::Completions => completions::prompt_tokens(&request.body),
         _ => context::prompt_tokens_estimate(&request.body),
     }
 }
@@ -304,6 +302,10 @@ fn about(request: &Request, model: &str) -> About {
             ("resp_", Form::Response { created: now.as_secs(), echo })
         }
         // Usage is taken out again where the client did not ask for it.
+        Endpoint::Completions => {
+            let include_usage = request.streaming;
+            ("cmpl-", Form::Completion { created: now.as_secs(), include_usage })
+        }
         _ => {
             let form = Form::Chat { created: now.as_secs(), include_usage: request.streaming };
             ("chatcmpl-", form)

@@ -66,23 +66,14 @@ async fn other_endpoints_do_not_have_the_model_loaded_anew() {
         ("/v1/messages", json!({ "max_tokens": 8, "messages": messages, "stream": true })),
         ("/v1/responses", json!({ "input": "hi" })),
         ("/v1/responses", json!({ "input": messages, "stream": true })),
+        ("/v1/completions", json!({ "prompt": "hi" })),
+        ("/v1/completions", json!({ "prompt": "hi", "stream": true })),
     ]);
     assert_eq!(anew.await, Vec::<&str>::new());
 }
 
 #[tokio::test]
-async fn endpoints_that_cannot_carry_the_options_are_refused() {
-    let (gateway, host) = wide(slow_to_load()).await;
-    assert_eq!(chat(&gateway, "wide", "").await.status, 200);
-    let body = json!({ "model": "wide", "prompt": "hi" }).to_string();
-    let answer = post(gateway.data, "/v1/completions", body).await;
-    assert_eq!(answer.status, 400, "{}", answer.text());
-    assert!(answer.text().contains("would be loaded anew"), "{}", answer.text());
-    assert_eq!(host.scheduler().loads(MODEL), 1);
-}
-
-#[tokio::test]
-async fn where_no_target_can_carry_it_the_refusal_is_about_the_first() {
+async fn where_no_target_can_hold_it_the_refusal_is_about_the_first() {
     let host = simulator(slow_to_load()).await;
     let targets = format!(
         "targets: [{{ upstream: host, model: \"{MODEL}\" }}], fallback: [{{ upstream: host, model: \"other:1b\" }}]"
@@ -92,9 +83,10 @@ async fn where_no_target_can_carry_it_the_refusal_is_about_the_first() {
         crate::upstream("host", &host, "")
     );
     let gateway = Gateway::start(BIN, &config);
-    let body = json!({ "model": "assistant", "prompt": "hi" }).to_string();
+    let body = json!({ "model": "assistant", "prompt": "word ".repeat(5000) }).to_string();
     let refused = post(gateway.data, "/v1/completions", body).await;
-    assert!(refused.text().contains(&format!("`{MODEL}` is run here")), "{}", refused.text());
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.text().contains(&format!("that `{MODEL}` is run with")), "{}", refused.text());
 }
 
 #[tokio::test]

@@ -32,11 +32,10 @@ fn steady(value: &mut Value) {
 }
 
 /// An answer's events, or all of it.
-fn told(answer: &Response) -> Vec<Value> {
+fn events(answer: &Response) -> Vec<Value> {
     let text = answer.text();
-    let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    let mut all: Vec<Value> =
-        events.map(|data| serde_json::from_str(data).expect("JSON")).collect();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let mut all: Vec<Value> = data.map(|data| serde_json::from_str(data).expect("JSON")).collect();
     if all.is_empty() {
         all.push(answer.json());
     }
@@ -60,7 +59,7 @@ async fn a_response_is_what_v1_would_have_answered_with_the_routes_options() {
         let sent: Value = serde_json::from_slice(&first.body).expect("JSON");
         assert_eq!((&sent["options"]["num_ctx"], &sent["truncate"]), (&json!(WIDE), &json!(false)));
         assert_eq!(native.header("content-type"), v1.header("content-type"));
-        assert_eq!(told(&native), told(&v1), "{more}");
+        assert_eq!(events(&native), events(&v1), "{more}");
     }
 }
 
@@ -73,7 +72,7 @@ async fn an_agent_has_its_tools_called_and_its_search_left_out() {
         let answer = ask(&gateway, json!({ "tools": tools, "stream": stream })).await;
         let (_, sent) = last(&host);
         assert_eq!(sent["tools"].as_array().map(Vec::len), Some(1), "{sent}");
-        let all = told(&answer);
+        let all = events(&answer);
         let whole = all.last().expect("the last event");
         let whole = if stream { &whole["response"] } else { whole };
         let call = &whole["output"][0];
@@ -86,9 +85,9 @@ async fn an_agent_has_its_tools_called_and_its_search_left_out() {
             ask(&gateway, json!({ "input": [{ "role": "user", "content": "hi" }, call, result] }));
         assert_eq!(answer.await.status, 200);
         let (_, sent) = last(&host);
-        let (called, told) = (&sent["messages"][1], &sent["messages"][2]);
+        let (called, result) = (&sent["messages"][1], &sent["messages"][2]);
         assert_eq!(called["tool_calls"][0]["function"]["name"], "f", "{sent}");
-        assert_eq!((&told["role"], &told["tool_call_id"]), (&json!("tool"), &call["call_id"]));
+        assert_eq!((&result["role"], &result["tool_call_id"]), (&json!("tool"), &call["call_id"]));
     }
 }
 

@@ -181,35 +181,42 @@ fn chat_stream(world: &World, request: &Value, model: &str, fault: &Fault) -> Pa
     }
 }
 
-fn completions(model: &str, tokens: usize) -> Value {
+fn completion(model: &str, choices: Value) -> Value {
     json!({
         "id": "cmpl-123", "object": "text_completion", "created": 1_700_000_000, "model": model,
-        "choices": [{ "index": 0, "text": text(tokens), "finish_reason": "stop" }],
-        "usage": usage(tokens),
+        "system_fingerprint": "fp_ollama", "choices": choices,
     })
+}
+
+fn completions(model: &str, tokens: usize) -> Value {
+    let choice = json!({ "index": 0, "text": text(tokens), "finish_reason": "stop" });
+    let mut whole = completion(model, json!([choice]));
+    whole["usage"] = usage(tokens);
+    whole
 }
 
 fn completions_stream(request: &Value, model: &str, tokens: usize) -> Parts {
     let with_usage = wants_usage(request);
-    let chunk = |index: usize| {
-        let finish = if index + 1 == tokens { json!("stop") } else { Value::Null };
-        let mut chunk = json!({
-            "id": "cmpl-123", "object": "text_completion", "created": 1_700_000_000, "model": model,
-            "choices": [{ "index": 0, "text": word(index), "finish_reason": finish }],
-        });
+    let chunk = |text: &str, finish: Value| {
+        let choice = json!({ "index": 0, "text": text, "finish_reason": finish });
+        let mut chunk = completion(model, json!([choice]));
         // The real one sends zeros with every chunk when usage is asked for.
         if with_usage {
-            chunk["usage"] = usage(0);
+            chunk["usage"] =
+                json!({ "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0 });
         }
         event(&chunk)
     };
-    let mut last = Vec::new();
+    let mut last = vec![chunk("", json!("stop"))];
     if with_usage {
-        last.push(event(&json!({ "id": "cmpl-123", "object": "text_completion", "choices": [], "usage": usage(tokens) })));
+        let mut counts = completion(model, json!([]));
+        counts["usage"] = usage(tokens);
+        last.push(event(&counts));
     }
     last.push(Bytes::from_static(b"data: [DONE]\n\n"));
     let error = event(&json!({ "error": { "message": "out of memory" } }));
-    Parts { tokens: (0..tokens).map(chunk).collect(), last, crash: Bytes::new(), error }
+    let tokens = (0..tokens).map(|index| chunk(&word(index), Value::Null)).collect();
+    Parts { tokens, last, crash: Bytes::new(), error }
 }
 
 /// A response as Ollama tells it, in the state `status`.

@@ -79,7 +79,7 @@ impl Events {
         }
         let input_tokens = match self.about.form {
             Form::Message { prompt_tokens } => prompt_tokens,
-            Form::Chat { .. } | Form::Response { .. } => 0,
+            Form::Chat { .. } | Form::Completion { .. } | Form::Response { .. } => 0,
         };
         let usage = Usage { input_tokens, output_tokens: 0 };
         #[derive(Serialize)]

@@ -53,7 +53,7 @@ pub(super) fn whole(about: &About, output: &[Box<RawValue>], end: Option<&End>) 
     };
     match &about.form {
         Form::Response { echo, .. } => with_echo(&head, echo),
-        Form::Chat { .. } | Form::Message { .. } => json::raw(&head),
+        Form::Chat { .. } | Form::Completion { .. } | Form::Message { .. } => json::raw(&head),
     }
 }
 
