@@ -241,12 +241,16 @@ async fn an_upstream_that_is_down_is_told_as_such_and_taken_back_as_soon_as_it_a
     let terms = "breaker: { errors: 3, open_for: 10m }\nadmission: { vram: { poll: 50ms } }";
     let (gateway, mut simulator) = pair(Settings::default(), terms).await;
     assert_eq!(post(gateway.data, CHAT, chat("")).await.status, 200);
-    simulator.kill().await;
     let status = || async { get(gateway.admin, "/api/status").await.json() };
+    let is_loaded =
+        |status: &serde_json::Value| status["models"].to_string().contains("\"resident\":true");
+    eventually("its model is seen", async || is_loaded(&status().await)).await;
+    simulator.kill().await;
     eventually("it is seen to be down", async || {
         let status = status().await;
-        status["upstreams"][0]["reachable"] == json!(false)
-            && status["events"].to_string().contains("not reachable at http://127.0.0.1:")
+        let down = status["upstreams"][0]["reachable"] == json!(false);
+        assert!(!down || !is_loaded(&status), "what it had loaded went with it: {status}");
+        down && status["events"].to_string().contains("not reachable at http://127.0.0.1:")
     })
     .await;
     assert_eq!(get(gateway.admin, "/readyz").await.status, 503);

@@ -122,6 +122,8 @@ impl Looker {
                 if self.refused == LOST_AFTER {
                     let at = backend.origin.config.origin.to_string();
                     note(format!("not reachable at {}: {why}", at.trim_end_matches('/')));
+                    // What it had loaded went with it.
+                    backend.residency.forget();
                     backend.catalogue.reach(Some(why.to_string()));
                 }
             }
