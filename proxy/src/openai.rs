@@ -187,9 +187,12 @@ impl MaybeError<'_> {
             message: Option<String>,
         }
         let raw = self.error?.get();
-        serde_json::from_str::<String>(raw)
+        let text = serde_json::from_str::<String>(raw)
             .ok()
-            .or_else(|| serde_json::from_str::<Object>(raw).ok()?.message)
+            .or_else(|| serde_json::from_str::<Object>(raw).ok()?.message)?;
+        // Ollama passes on what its runner says as the text it is, an envelope of its own.
+        let within = serde_json::from_str::<MaybeError<'_>>(&text).ok();
+        Some(within.and_then(|error| error.message()).unwrap_or(text))
     }
 }
 

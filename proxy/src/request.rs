@@ -103,7 +103,10 @@ impl Request {
     /// What of it an Ollama would not heed, and not say so.
     #[must_use]
     pub fn unheeded(&self) -> Option<&'static str> {
-        let heard = matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        let heard = matches!(
+            self.endpoint,
+            Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses
+        );
         self.scan.unheeded.filter(|_| heard)
     }
 
@@ -137,7 +140,12 @@ impl Request {
     /// The most tokens that its answer may have, as the client said.
     #[must_use]
     pub fn max_tokens(&self) -> Option<u64> {
-        let given = self.scan.max_completion_tokens.as_ref().or(self.scan.max_tokens.as_ref())?;
+        let Scan { max_tokens, max_completion_tokens, max_output_tokens, .. } = &self.scan;
+        let given = match self.endpoint {
+            Endpoint::Responses => max_output_tokens.as_ref(),
+            Endpoint::Messages => max_tokens.as_ref(),
+            _ => max_completion_tokens.as_ref().or(max_tokens.as_ref()),
+        }?;
         std::str::from_utf8(self.body.get(given.span.clone())?).ok()?.parse().ok()
     }
 

@@ -94,7 +94,7 @@ async fn a_native_client_that_says_how_it_is_to_be_is_not_warned() {
     assert_eq!((answer.status, answer.header(CUT)), (200, None));
     let strict = json!({ "messages": messages, "options": { "num_ctx": 300 }, "truncate": false });
     let answer = send(&gateway, "/api/chat", strict).await;
-    assert!(answer.text().contains("the input length exceeds"), "{}", answer.text());
+    assert!(answer.text().contains("exceeds the available context size"), "{}", answer.text());
 }
 
 #[tokio::test]

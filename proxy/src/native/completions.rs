@@ -1,15 +1,15 @@
 //! Legacy completions (<https://platform.openai.com/docs/api-reference/completions>) served through
 //! `/api/generate`.
 //!
-//! The reference is Ollama's own translation (`openai/openai.go` at fb30760), where that loses nothing:
-//! probabilities that were asked for are told here.
+//! The reference is Ollama's own translation (`openai/openai.go` at fb30760), which tells no
+//! probabilities either.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::answer::{EMPTY, FINGERPRINT, Line, Logprobs, Usage, logprobs};
+use super::answer::{EMPTY, FINGERPRINT, Line, Usage};
 use super::chunks::event;
 use super::context::Tally;
 use super::fields::{boolean, fields, integer, number, strings};
@@ -58,6 +58,7 @@ fields![
     suffix,
     stream,
     max_tokens,
+    max_completion_tokens,
     seed,
     stop,
     temperature,
@@ -65,38 +66,43 @@ fields![
     presence_penalty,
     top_p,
     logprobs,
-    _debug_render_only,
 ];
 
 impl<'a> Given<'a> {
     fn settings(&self, route: &'a Options) -> Result<Settings<'a>, Refusal> {
-        let alternatives = integer("logprobs", self.logprobs)?;
-        let alternatives = alternatives.and_then(|count| count.get().parse().ok());
-        let alternatives = alternatives.filter(|count: &i64| *count > 0);
+        integer("logprobs", self.logprobs)?;
         Ok(Settings {
             stream: boolean("stream", self.stream)?,
             keep_alive: settings::keep_alive(route),
             options: self.options(route)?,
             think: route.think.clone(),
-            logprobs: alternatives.is_some(),
-            top_logprobs: alternatives,
-            _debug_render_only: boolean("_debug_render_only", self._debug_render_only)?,
             truncate: settings::truncate(route),
             ..Settings::default()
         })
     }
 
     fn options(&self, route: &'a Options) -> Result<Named<'a>, Refusal> {
+        let zero = |raw: &&RawValue| raw.get().parse() == Ok(0.0);
         let given = [
             ("temperature", number("temperature", self.temperature)?),
-            ("top_p", number("top_p", self.top_p)?),
+            ("top_p", number("top_p", self.top_p)?.filter(|top_p| !zero(top_p))),
             ("frequency_penalty", number("frequency_penalty", self.frequency_penalty)?),
             ("presence_penalty", number("presence_penalty", self.presence_penalty)?),
             ("seed", integer("seed", self.seed)?),
-            ("num_predict", integer("max_tokens", self.max_tokens)?),
+            ("num_predict", self.max_tokens()?),
         ];
-        let options = settings::options(&given, &self.stops()?, route);
+        let mut options = settings::options(&given, &self.stops()?, route);
+        // What /v1 has where a client says nothing, whatever the model has.
+        for penalty in ["frequency_penalty", "presence_penalty"] {
+            options.entry(penalty).or_insert_with(|| json::raw(&0));
+        }
         Ok(settings::default_to_one(options, ["temperature", "top_p"]))
+    }
+
+    /// The limit by the name Ollama reads, else by OpenAI's newer one.
+    fn max_tokens(&self) -> Result<Option<&'a RawValue>, Refusal> {
+        let newer = integer("max_completion_tokens", self.max_completion_tokens)?;
+        Ok(integer("max_tokens", self.max_tokens)?.or(newer))
     }
 
     fn stops(&self) -> Result<Vec<&'a RawValue>, Refusal> {
@@ -176,14 +182,12 @@ struct Choice<'a> {
     text: Cow<'a, RawValue>,
     index: u64,
     finish_reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Logprobs<'a>>,
 }
 
 impl<'a> Choice<'a> {
     fn of(line: &'a Line<'a>, text: Cow<'a, RawValue>) -> Self {
         let finish_reason = line.done_reason.as_deref().filter(|reason| !reason.is_empty());
-        Self { text, index: 0, finish_reason, logprobs: logprobs(line.logprobs) }
+        Self { text, index: 0, finish_reason }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Refusal, Think};
 /// Declares the request's fields once: their names on the wire are those in the struct.
 macro_rules! fields {
     ($($name:ident),* $(,)?) => {
-        /// The fields Ollama reads, and `tool_choice`, which it does not.
+        /// The fields that are read.
         struct Given<'a> { $($name: Option<&'a RawValue>),* }
 
         impl<'a> Given<'a> {

@@ -18,7 +18,7 @@ pub struct Message<'a> {
     pub content: Option<Cow<'a, RawValue>>,
     /// What was thought before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub thinking: Option<&'a RawValue>,
+    pub thinking: Option<Cow<'a, RawValue>>,
     /// Images and sounds in base64.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Cow<'a, str>>,

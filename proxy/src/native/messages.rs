@@ -101,7 +101,7 @@ impl<'a> Given<'a> {
             Some(content) if is_string(content) => {
                 writer.push(Message {
                     content: Some(Cow::Borrowed(content)),
-                    thinking: self.reasoning,
+                    thinking: self.reasoning.map(Cow::Borrowed),
                     tool_calls: self.calls()?,
                     tool_name,
                     tool_call_id: self.tool_call_id,
@@ -120,7 +120,7 @@ impl<'a> Given<'a> {
                         last.tool_calls = calls;
                         last.tool_name = tool_name;
                         last.tool_call_id = self.tool_call_id;
-                        last.thinking = self.reasoning;
+                        last.thinking = self.reasoning.map(Cow::Borrowed);
                     }
                 }
             }
@@ -130,7 +130,7 @@ impl<'a> Given<'a> {
             }
             Some(_) | None => {
                 writer.push(Message {
-                    thinking: self.reasoning,
+                    thinking: self.reasoning.map(Cow::Borrowed),
                     tool_calls: self.calls()?,
                     tool_call_id: self.tool_call_id,
                     ..message

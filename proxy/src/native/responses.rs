@@ -56,8 +56,11 @@ fields![
 
 impl<'a> Given<'a> {
     fn settings(&self, route: &'a Options) -> Result<Settings<'a>, Refusal> {
-        let none = self.tool_choice.and_then(text).is_some_and(|choice| choice == "none");
-        let tools = self.tools.filter(|_| !none).map(tools::translated).transpose()?;
+        let tools = self
+            .tools
+            .filter(|_| !no_tools(self.tool_choice))
+            .map(tools::translated)
+            .transpose()?;
         let tools = tools.filter(|tools| !tools.is_empty());
         Ok(Settings {
             stream: boolean("stream", self.stream)?,
@@ -100,6 +103,11 @@ impl<'a> Given<'a> {
         let [given] = members(given, Keys::AnyCase, ["effort"]).map_err(wrong)?;
         given.map_or(Ok(None), |given| effort("reasoning", given))
     }
+}
+
+/// Whether no tool is to be called, as the client chose.
+fn no_tools(choice: Option<&RawValue>) -> bool {
+    choice.and_then(text).is_some_and(|choice| choice == "none")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the body of `/api/chat` says apart from its messages.
+//! What the bodies of `/api/chat` and `/api/generate` say apart from the prompt.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::json;
 use super::{Options, Refusal, Think};
 
-/// All but the model and the messages. It is never empty: `stream` is always there.
+/// All but the model and the prompt. It is never empty: `stream` is always there.
 #[derive(Default, Serialize)]
 pub struct Settings<'a> {
     pub stream: bool,

@@ -9,13 +9,13 @@ use super::json::is_string;
 
 /// JSON strings, as they are spelt.
 #[derive(Default)]
-pub struct Texts<'a>(Vec<Cow<'a, RawValue>>);
+pub struct Texts<'a>(Vec<&'a RawValue>);
 
 impl<'a> Texts<'a> {
     /// Appends a string; one that is empty says nothing.
     pub fn push(&mut self, string: &'a RawValue) {
         if string.get() != EMPTY {
-            self.0.push(Cow::Borrowed(string));
+            self.0.push(string);
         }
     }
 
@@ -28,13 +28,14 @@ impl<'a> Texts<'a> {
 
     /// All of them; `None` when they say nothing.
     pub fn joined(self) -> Option<Cow<'a, RawValue>> {
-        let mut said = self.0.into_iter();
-        let first = said.next()?;
-        let rest: String = said.map(|text| inner(&text).to_owned()).collect();
-        if rest.is_empty() {
-            return Some(first);
+        match self.0[..] {
+            [] => None,
+            [one] => Some(Cow::Borrowed(one)),
+            ref all => {
+                let all: Vec<&str> = all.iter().map(|text| inner(text)).collect();
+                Some(Cow::Owned(quoted(&all.concat())))
+            }
         }
-        Some(Cow::Owned(quoted(&[inner(&first), &rest].concat())))
     }
 }
 
@@ -48,4 +49,17 @@ pub fn inner(string: &RawValue) -> &str {
 pub fn quoted(inner: &str) -> Box<RawValue> {
     // Strings without their quotes, in quotes, are one.
     RawValue::from_string(format!("\"{inner}\"")).unwrap_or_default()
+}
+
+/// Two texts that follow one another, on lines of their own.
+pub fn lines<'a>(
+    first: Option<Cow<'a, RawValue>>,
+    second: Option<Cow<'a, RawValue>>,
+) -> Option<Cow<'a, RawValue>> {
+    match (first, second) {
+        (Some(first), Some(second)) => {
+            Some(Cow::Owned(quoted(&format!("{}\\n{}", inner(&first), inner(&second)))))
+        }
+        (first, second) => first.or(second),
+    }
 }

@@ -13,6 +13,7 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::backend::Backend;
+use super::long_prompt;
 use super::prepare::Prepared;
 use super::rejection::Rejection;
 use crate::config::raw::Timeouts;
@@ -35,7 +36,13 @@ const HOLD_ERROR: usize = 64 * 1024;
 /// is passed on as it is.
 const HOLD_EVENTS: usize = 64 * 1024;
 /// Ollama's words for a prompt that is too long, of several versions.
-const OVERFLOW: [&str; 2] = ["exceeds the context length", "is longer than the context length"];
+const OVERFLOW: [&str; 5] = [
+    "exceeds the context length",
+    "is longer than the context length",
+    "exceeds the available context size",
+    "exceeds the model's maximum context length",
+    "prompt is too long",
+];
 /// OpenAI's code for a prompt that the model cannot hold.
 pub(super) const CONTEXT_EXCEEDED: &str = "context_length_exceeded";
 /// Joined parts of a stream are written at once up to this size.
@@ -157,13 +164,25 @@ async fn classify(
         if absent {
             return Err(Rejection::ModelAbsent(message));
         }
+        // Some runners have no better status for what is the client's mistake.
+        if status == StatusCode::INTERNAL_SERVER_ERROR && is_overflow(message.as_bytes()) {
+            reply.status = StatusCode::BAD_REQUEST;
+            let body = enveloped(&mut reply, body, request, native.is_some());
+            return Ok(Begun { reply, body: Begin::Whole(body) });
+        }
         let retry_after = reply.headers.get(RETRY_AFTER).cloned();
         return Err(Rejection::Status { status, retry_after, message });
     }
     if reply.headers.contains_key(CONTENT_ENCODING) {
+        if native.is_some() {
+            let why = "its answer is compressed, which it was not asked for";
+            return Err(Rejection::EmptyStream(why.into()));
+        }
         return Ok(Begun { reply, body: Begin::Partial(Bytes::new()) });
     }
-    if request.streaming && is_stream(&reply) {
+    // Where nothing is generated, Ollama's own API has no stream, whatever was asked for.
+    let line = native.is_some() && status == StatusCode::OK;
+    if request.streaming && (line || is_stream(&reply)) {
         let translator = native.map(|about| translated_stream(&mut reply, about.clone()));
         return first_content(reply, request, translator, deadlines.first).await;
     }
@@ -225,14 +244,18 @@ fn enveloped(reply: &mut Reply, body: Bytes, request: &Request, translated: bool
     });
     let message = error_text(&body, reply.status);
     // Ollama gives it no code, and programs match on that.
-    let overflow = dialect == Dialect::OpenAi && is_overflow(message.as_bytes());
+    let overflow = is_overflow(message.as_bytes()) && dialect != Dialect::Ollama;
     if fits && !overflow {
         return body;
     }
+    let message = match dialect {
+        Dialect::Anthropic if overflow => long_prompt::in_anthropics_words(&message),
+        _ => message,
+    };
     reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply.headers.remove(CONTENT_LENGTH);
     let (param, code) = match (overflow, translated) {
-        (true, _) => (Some("messages"), Some(CONTEXT_EXCEEDED)),
+        (true, _) => (Some(long_prompt::param(request.endpoint)), Some(CONTEXT_EXCEEDED)),
         // As Ollama's /v1 has it.
         (false, true) => (None, None),
         (false, false) => (None, Some(openai_type(reply.status))),

@@ -13,7 +13,7 @@ use crate::config::admission::LongPrompts;
 use crate::config::models::NumCtx;
 use crate::error::{Error, Kind};
 use crate::gpu::Sampler;
-use crate::native::least;
+use crate::native::{count, least};
 use crate::request::Request;
 use crate::request::endpoint::Endpoint;
 use crate::upstream::Pool;
@@ -77,7 +77,7 @@ pub(super) fn look(
         None => backend.lasting_context(model),
     };
     match context.filter(|context| is_longer(request, members, *context)) {
-        Some(context) if policy == LongPrompts::Reject => Err(exceeded(context, model, members)),
+        Some(context) if policy == LongPrompts::Reject => Err(exceeded(context, model, request)),
         context => Ok(context.map(|context| Cut { context })),
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn look(
 pub(super) fn check(request: &Request, context: u64, model: &str) -> Result<(), Error> {
     let Some(members) = prompt(request.endpoint) else { return Ok(()) };
     if is_longer(request, members, context) {
-        Err(exceeded(context, model, members))
+        Err(exceeded(context, model, request))
     } else {
         Ok(())
     }
@@ -100,13 +100,39 @@ fn is_longer(request: &Request, members: &[&str], context: u64) -> bool {
     request.body.len() as u64 > context && least::exceeds(&request.body, members, context)
 }
 
-fn exceeded(context: u64, model: &str, members: &[&'static str]) -> Error {
-    let message = format!(
-        "this prompt has more tokens than the context of {context} that `{model}` is run with here"
-    );
-    let error = Error::new(Kind::InvalidRequest, message)
-        .param(members.first().copied().unwrap_or("messages"));
+fn exceeded(context: u64, model: &str, request: &Request) -> Error {
+    let message = match request.endpoint {
+        Endpoint::Messages => {
+            let guess = count::message_tokens(&request.body).unwrap_or_default();
+            too_long(guess.max(context.saturating_add(1)), context)
+        }
+        _ => format!(
+            "this prompt has more tokens than the context of {context} that `{model}` is run with here"
+        ),
+    };
+    let error = Error::new(Kind::InvalidRequest, message).param(param(request.endpoint));
     error.custom(Kind::InvalidRequest.status().as_u16(), CONTEXT_EXCEEDED.into())
+}
+
+/// Anthropic's own words, by which Claude Code knows that it is to make its conversation shorter.
+fn too_long(tokens: u64, context: u64) -> String {
+    format!("prompt is too long: {tokens} tokens > {context} maximum")
+}
+
+/// The same of an upstream's `message` that a prompt is too long, which may tell both counts.
+pub(super) fn in_anthropics_words(message: &str) -> String {
+    let words = message.split([' ', '(']).collect::<Vec<_>>();
+    let counts = words.windows(2).filter(|pair| pair[1].trim_end_matches([')', ',']) == "tokens");
+    let counts: Vec<u64> = counts.filter_map(|pair| pair[0].parse().ok()).collect();
+    match counts[..] {
+        [tokens, context] => too_long(tokens, context),
+        _ => format!("prompt is too long: {message}"),
+    }
+}
+
+/// The member of a body that has most of the prompt.
+pub(super) fn param(endpoint: Endpoint) -> &'static str {
+    prompt(endpoint).and_then(|members| members.first().copied()).unwrap_or("messages")
 }
 
 /// The members of a body that make up the prompt; `None` where nothing is generated.
@@ -186,5 +212,32 @@ impl Own {
 
     fn context(&self) -> Option<u64> {
         self.options.as_ref()?.num_ctx
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claude_code_is_told_both_counts_where_they_are_known() {
+        for (told, expected) in [
+            (
+                "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
+                "prompt is too long: 9000 tokens > 8192 maximum",
+            ),
+            (
+                "input length (9000 tokens) exceeds the model's maximum context length (8192 tokens)",
+                "prompt is too long: 9000 tokens > 8192 maximum",
+            ),
+            (
+                "the input length exceeds the context length",
+                "prompt is too long: the input length exceeds the context length",
+            ),
+        ] {
+            assert!(is_overflow(told.as_bytes()), "{told}");
+            assert_eq!(in_anthropics_words(told), expected);
+            assert!(is_overflow(expected.as_bytes()), "a larger context is tried");
+        }
     }
 }

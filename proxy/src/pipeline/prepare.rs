@@ -258,8 +258,7 @@ pub(super) fn set_defaults(request: &mut Request, options: &RouteOptions) -> Res
         Endpoint::Responses => "max_output_tokens",
         _ => return Ok(()),
     };
-    let limited = request.scan.max_completion_tokens.is_some();
-    let max_tokens = options.max_tokens.filter(|_| !limited);
+    let max_tokens = options.max_tokens.filter(|_| request.max_tokens().is_none());
     let tokens =
         max_tokens.map(|tokens| Default::Integer(i64::try_from(tokens).unwrap_or(i64::MAX)));
     let defaults = [

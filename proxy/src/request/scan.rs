@@ -37,6 +37,8 @@ pub struct Scan {
     pub max_tokens: Option<Field>,
     /// Value of `max_completion_tokens`.
     pub max_completion_tokens: Option<Field>,
+    /// Value of `max_output_tokens`.
+    pub max_output_tokens: Option<Field>,
     /// Value of `temperature`.
     pub temperature: Option<Field>,
     /// Whether there is a `seed`.
@@ -90,6 +92,7 @@ struct Found<'a> {
     stream_options: Option<&'a RawValue>,
     max_tokens: Option<&'a RawValue>,
     max_completion_tokens: Option<&'a RawValue>,
+    max_output_tokens: Option<&'a RawValue>,
     temperature: Option<&'a RawValue>,
     seed: Option<&'a RawValue>,
     tool_choice: Option<&'a RawValue>,
@@ -124,6 +127,7 @@ impl<'a> Found<'a> {
             stream_options: self.stream_options.map(field),
             max_tokens: self.max_tokens.map(field),
             max_completion_tokens: self.max_completion_tokens.map(field),
+            max_output_tokens: self.max_output_tokens.map(field),
             temperature: self.temperature.filter(given).map(field),
             seeded: self.seed.is_some_and(|raw| given(&raw)),
             enable_cache: enable_cache.zip(self.enable_cache.map(field)),
@@ -189,6 +193,7 @@ impl<'a> Visitor<'a> for Fields<'_, 'a> {
                 Name::Model => found.models.push(map.next_value()?),
                 Name::Stream => found.stream = Some(map.next_value()?),
                 Name::StreamOptions => found.stream_options = Some(map.next_value()?),
+                Name::MaxOutputTokens => found.max_output_tokens = Some(map.next_value()?),
                 Name::MaxTokens => found.max_tokens = Some(map.next_value()?),
                 Name::MaxCompletionTokens => {
                     found.max_completion_tokens = Some(map.next_value()?);
@@ -219,6 +224,7 @@ enum Name {
     StreamOptions,
     MaxTokens,
     MaxCompletionTokens,
+    MaxOutputTokens,
     Temperature,
     Seed,
     ToolChoice,
@@ -243,6 +249,7 @@ impl Name {
             11 if is("tool_choice") => Name::ToolChoice,
             12 if is("enable_cache") => Name::EnableCache,
             14 if is("stream_options") => Name::StreamOptions,
+            17 if is("max_output_tokens") => Name::MaxOutputTokens,
             21 if is("max_completion_tokens") => Name::MaxCompletionTokens,
             _ => Name::Other,
         }

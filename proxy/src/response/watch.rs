@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use memchr::memmem::{self, Finder};
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::sse::Framing;
@@ -83,6 +84,10 @@ pub struct Watch {
     pub error: Option<String>,
     /// Token counts, once reported.
     pub usage: Option<Usage>,
+    /// The id of the response, in a stream of one.
+    response: Option<Box<str>>,
+    /// Named events so far: those of a response are numbered.
+    events: u64,
 }
 
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
@@ -104,6 +109,8 @@ impl Watch {
             done: false,
             error: None,
             usage: None,
+            response: None,
+            events: 0,
         }
     }
 
@@ -199,6 +206,7 @@ impl Watch {
             #[serde(borrow, default)]
             r#type: Cow<'a, str>,
         }
+        self.events += 1;
         let data = &*event.data;
         let kind = match event.name {
             Some(name) => Cow::Borrowed(name),
@@ -208,13 +216,12 @@ impl Watch {
             },
         };
         match &*kind {
-            b"response.created" | b"response.in_progress" | b"response.queued" | b"ping" => {}
+            b"response.created" => self.response = response_id(data),
+            b"response.in_progress" | b"response.queued" | b"ping" => {}
             // The prompt is counted here, and the answer at its end.
             b"message_start" => self.read_nested_usage(data),
-            b"response.failed" => {
-                self.done = true;
-                self.error = Some("the upstream reported that the response failed".into());
-            }
+            // What it had is over; an event for those that raise on `error` may follow.
+            b"response.failed" => self.error = Some(why_failed(data)),
             b"response.completed" | b"response.incomplete" => {
                 self.end();
                 self.read_nested_usage(data);
@@ -326,14 +333,69 @@ impl Watch {
         let body = String::from_utf8_lossy(body);
         Bytes::from(match self.grammar {
             Grammar::Chunks => format!("data: {body}\n\n"),
-            // The Responses interface has an error event of its own; the SDKs raise on `error`.
+            // OpenAI's SDKs raise on `error`; Codex knows only the event before it.
             Grammar::Responses => {
-                format!("event: error\ndata: {{\"type\":\"error\",{}\n\n", &body[1..])
+                let failed = self.failed_response(body.as_bytes()).unwrap_or_default();
+                let number = self.events + u64::from(!failed.is_empty());
+                let head = format!("\"type\":\"error\",\"sequence_number\":{number}");
+                format!("{failed}event: error\ndata: {{{head},{}\n\n", &body[1..])
             }
             Grammar::Messages => format!("event: error\ndata: {body}\n\n"),
             Grammar::Native => format!("{body}\n"),
         })
     }
+
+    /// The event of OpenAI's Responses API for the error in `body`, once there is a response to fail; it says
+    /// no more of that.
+    fn failed_response(&self, body: &[u8]) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Enveloped<'a> {
+            #[serde(borrow)]
+            error: Envelope<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Envelope<'a> {
+            #[serde(borrow)]
+            message: Cow<'a, str>,
+            #[serde(borrow, default)]
+            code: Option<Cow<'a, str>>,
+        }
+        let id = self.response.as_deref()?;
+        let Enveloped { error } = serde_json::from_slice(body).ok()?;
+        let code = error.code.as_deref().unwrap_or("server_error");
+        let error = json!({ "code": code, "message": error.message });
+        let response = json!({
+            "id": id, "object": "response", "status": "failed", "error": error, "output": [],
+        });
+        let data = json!({
+            "type": "response.failed", "sequence_number": self.events, "response": response,
+        });
+        Some(format!("event: response.failed\ndata: {data}\n\n"))
+    }
+}
+
+fn response_id(created: &[u8]) -> Option<Box<str>> {
+    #[derive(Deserialize)]
+    struct Created {
+        response: Named,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        id: Box<str>,
+    }
+    serde_json::from_slice::<Created>(created).ok().map(|created| created.response.id)
+}
+
+/// What such an event says.
+fn why_failed(data: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Failed<'a> {
+        #[serde(borrow)]
+        response: MaybeError<'a>,
+    }
+    let failed = serde_json::from_slice::<Failed<'_>>(data).ok();
+    let message = failed.and_then(|failed| failed.response.message());
+    message.unwrap_or_else(|| "the upstream reported that the response failed".into())
 }
 
 /// Whether a chunk shows that its stream has more than one choice.

@@ -102,6 +102,13 @@ test("responses", async () => {
   assert.equal(events.at(-1).type, "response.completed");
 });
 
+test("a response as the SDK puts it together, thoughts and all", async () => {
+  const asked = { model: MODEL, input: "hi", reasoning: { effort: "low" } };
+  const answer = await client().responses.stream(asked).finalResponse();
+  assert.equal(answer.output_text, TEXT);
+  assert.equal(answer.status, "completed");
+});
+
 test("each status has its class", async () => {
   const classes = [
     [400, OpenAI.BadRequestError],

@@ -191,6 +191,8 @@ class Others(unittest.TestCase):
         self.assertEqual(events[-1].type, "response.completed")
         deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
         self.assertEqual("".join(deltas), answer.output_text)
+        with client().responses.stream(model=MODEL, input="hi", reasoning={"effort": "low"}) as stream:
+            self.assertEqual(stream.get_final_response().output_text, answer.output_text)
 
 
 class Errors(unittest.TestCase):

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sluicegate_simulator::{Fault, Settings};
-use sluicegate_test_support::{Gateway, Response, post};
+use sluicegate_test_support::{Canned, Gateway, Response, post};
 
 use super::{WIDE, config, last, told, wide};
 use crate::BIN;
@@ -41,6 +41,24 @@ async fn a_completion_is_what_v1_would_have_answered_with_the_routes_options() {
         }
         assert_eq!(told(&native), expected, "{more}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_stays_one_where_nothing_is_generated() {
+    // What Ollama answers without a prompt: the model is loaded.
+    let loaded =
+        json!({ "model": "m", "response": "", "done": true, "done_reason": "load" }).to_string();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json; charset=utf-8\r\n";
+    let upstream =
+        Canned::start(format!("{head}content-length: {}\r\n\r\n{loaded}", loaded.len())).await;
+    let config = format!(
+        "upstreams:\n  host: {{ url: \"{}\", kind: ollama }}\nroutes:\n  - {{ model: wide, targets: [{{ upstream: host }}], options: {{ num_ctx: {WIDE} }} }}\n",
+        upstream.url()
+    );
+    let gateway = Gateway::start(BIN, &config);
+    let answer = ask(&gateway, json!({ "prompt": "", "suffix": "}", "stream": true })).await;
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"), "{}", answer.text());
+    assert_eq!(told(&answer)[0]["choices"][0]["finish_reason"], "load");
 }
 
 #[tokio::test]

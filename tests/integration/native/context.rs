@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sluicegate_simulator::{Model, Settings};
+use serde_json::json;
+use sluicegate_simulator::{Fault, Model, Settings};
 use sluicegate_test_support::{Gateway, Response, eventually, post};
 
 use super::{STREAM, WIDE, chat_of, config, last, slow_to_load, wide};
@@ -14,11 +15,16 @@ fn words(count: usize) -> String {
 }
 
 fn is_exceeded(answer: &Response) {
+    is_exceeded_in(answer, "messages");
+}
+
+fn is_exceeded_in(answer: &Response, param: &str) {
     assert_eq!(answer.status, 400, "{}", answer.text());
     let error = &answer.json()["error"];
     assert_eq!(error["code"], "context_length_exceeded", "{error}");
     assert_eq!(error["type"], "invalid_request_error", "{error}");
-    assert_eq!(error["param"], "messages", "{error}");
+    assert_eq!(error["param"], param, "{error}");
+    assert!(!error["message"].to_string().contains('{'), "{error}");
 }
 
 #[tokio::test]
@@ -43,6 +49,41 @@ async fn a_prompt_that_the_upstream_finds_too_long_has_the_same_code() {
         is_exceeded(&post(gateway.data, CHAT, chat_of("narrow", &text, more)).await);
         assert_eq!(last(&host).0, "/api/chat");
     }
+    for (path, param) in [("/v1/responses", "input"), ("/v1/completions", "prompt")] {
+        let mut body = json!({ "model": "narrow", "stream": true });
+        body[param] = json!(text);
+        is_exceeded_in(&post(gateway.data, path, body.to_string()).await, param);
+    }
+}
+
+#[tokio::test]
+async fn claude_code_is_told_in_the_words_it_knows() {
+    let host = simulator(Settings::default()).await;
+    let gateway = Gateway::start(BIN, &config(&host, "", &[("narrow", "num_ctx: 256")]));
+    for text in ["- ".repeat(300), words(300)] {
+        let body = json!({
+            "model": "narrow", "max_tokens": 9, "messages": [{ "role": "user", "content": text }]
+        });
+        let answer = post(gateway.data, "/v1/messages", body.to_string()).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        let message = answer.json()["error"]["message"].to_string();
+        let counts = message.strip_prefix("\"prompt is too long: ").expect("known words");
+        assert!(counts.contains(" tokens > ") && counts.ends_with(" maximum\""), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_runner_that_calls_its_clients_mistake_its_own_is_not_blamed() {
+    let host = simulator(Settings::default()).await;
+    let text =
+        format!("breaker: {{ errors: 1 }}\n{}", config(&host, "", &[("elastic", "num_ctx: auto")]));
+    let gateway = Gateway::start(BIN, &text);
+    let told =
+        "input length (9000 tokens) exceeds the model's maximum context length (2048 tokens)";
+    host.faults().push([Fault::Status(500, json!({ "error": told }).to_string())]);
+    let answer = post(gateway.data, CHAT, chat_of("elastic", "hi", "")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(last(&host).1["options"]["num_ctx"], 4096);
 }
 
 #[tokio::test]

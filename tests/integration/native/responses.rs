@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sluicegate_simulator::{Fault, Settings};
-use sluicegate_test_support::{Gateway, Response, post};
+use sluicegate_test_support::{Canned, Gateway, Response, post};
 
 use super::{WIDE, config, last, wide};
 use crate::clients::run_suite;
@@ -100,6 +100,25 @@ async fn a_context_of_need_grows_with_the_input() {
         assert_eq!(ask(&gateway, json!({ "input": input })).await.status, 200);
         assert_eq!(last(&host).1["options"]["num_ctx"], context);
     }
+    // With room for the answer that may come.
+    let long = json!({ "input": "word ".repeat(9_000), "max_output_tokens": 8_000 });
+    assert_eq!(ask(&gateway, long).await.status, 200);
+    assert_eq!(last(&host).1["options"]["num_ctx"], 32_768);
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_no_answer() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n";
+    let upstream = Canned::start(format!("{head}content-length: 2\r\n\r\n{{}}")).await;
+    let config = format!(
+        "upstreams:\n  host: {{ url: \"{}\", kind: ollama }}\nroutes:\n  - {{ model: wide, targets: [{{ upstream: host }}], options: {{ num_ctx: {WIDE} }} }}\n",
+        upstream.url()
+    );
+    let gateway = Gateway::start(BIN, &config);
+    for stream in [false, true] {
+        let answer = ask(&gateway, json!({ "stream": stream })).await;
+        assert_eq!(answer.status, 502, "{}", answer.text());
+    }
 }
 
 #[tokio::test]
@@ -122,6 +141,12 @@ async fn errors_are_openais_and_a_broken_stream_ends_in_one() {
     for fault in [Fault::CrashAfter(2), Fault::ErrorAfter(2)] {
         host.faults().push([fault]);
         let text = ask(&gateway, json!({ "stream": true })).await.text();
+        let (_, failed) =
+            text.rsplit_once("event: response.failed\ndata: ").unwrap_or_else(|| panic!("{text}"));
+        let (failed, _) = failed.split_once("\n\n").expect("an event");
+        let failed: Value = serde_json::from_str(failed).expect("JSON");
+        let created = text.split_once("\"id\":\"").expect("an id").1;
+        assert!(created.starts_with(failed["response"]["id"].as_str().expect("an id")), "{text}");
         let (_, error) =
             text.rsplit_once("event: error\ndata: ").unwrap_or_else(|| panic!("{text}"));
         let error: Value = serde_json::from_str(error.trim()).expect("JSON");

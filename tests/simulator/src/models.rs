@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a prompt that is too long, and may not be cut, is answered with.
-pub(crate) const OVERFLOW: &str = "the input length exceeds the context length";
+/// What a prompt that is too long, and may not be cut, is answered with: what the runner says, as a text.
+pub(crate) const OVERFLOW: &str = concat!(
+    r#"{"error":{"code":400,"message":"request (9000 tokens) exceeds the available context size (8192 tokens), "#,
+    r#"try increasing it","type":"exceed_context_size_error","n_prompt_tokens":9000,"n_ctx":8192}}"#
+);
 /// The same where the model cannot have it cut.
 pub(crate) const NO_SHIFT: &str = "the prompt is longer than the context length currently available to the model; shorten the prompt, adjust the context length in settings, or use a model with a longer context length";
 

@@ -9,7 +9,7 @@ use super::super::answer::EMPTY;
 use super::super::json::{self, Keys, List, each, is_string, members, text};
 use super::super::message::{Call, Function, Message};
 use super::super::messages::base64;
-use super::super::texts::Texts;
+use super::super::texts::{Texts, lines};
 
 /// The field that refusals here name.
 const PARAM: &str = "messages";
@@ -86,7 +86,7 @@ struct Parts<'a> {
     texts: Texts<'a>,
     images: Vec<Cow<'a, str>>,
     calls: Vec<Call<'a>>,
-    thinking: Option<&'a RawValue>,
+    thinking: Option<Cow<'a, RawValue>>,
     results: Vec<Message<'a>>,
 }
 
@@ -117,8 +117,10 @@ impl<'a> Parts<'a> {
                 let said = Some(Cow::Owned(json::raw(&search_result(content))));
                 self.results.push(result_of(tool_use_id, said, Vec::new()));
             }
+            // A message that calls tools may think again before the next.
             Some("thinking") => {
-                self.thinking = thinking.filter(|it| is_string(it) && it.get() != EMPTY);
+                let thought = thinking.filter(|it| is_string(it) && it.get() != EMPTY);
+                self.thinking = lines(self.thinking.take(), thought.map(Cow::Borrowed));
             }
             // Thoughts that only Anthropic can read, and what is newer than this.
             _ => {}

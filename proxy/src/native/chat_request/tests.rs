@@ -31,7 +31,7 @@ fn developers_speak_as_the_system() {
     assert_eq!(out["messages"], json!([said("a"), said("b")]));
 }
 
-/// Compared with Ollama's own translation once, but for who speaks as the system; see `NAME.request.json`.
+/// Compared with Ollama's own translation once; see `NAME.request.json`.
 #[test]
 fn a_request_means_what_v1_makes_of_it() {
     for (body, expected) in [

@@ -22,11 +22,10 @@ fn settings_become_options_and_the_gateways_own_win() {
         "frequency_penalty": 0.1, "stream": true, "echo": true, "num_ctx": 1, "options": { "num_ctx": 1 },
     }));
     let expected = json!({
-        "model": "real", "prompt": "fn main", "suffix": "}", "stream": true, "logprobs": true,
-        "top_logprobs": 2, "truncate": false,
+        "model": "real", "prompt": "fn main", "suffix": "}", "stream": true, "truncate": false,
         "options": {
-            "frequency_penalty": 0.1, "num_ctx": 4096, "num_predict": 9, "seed": 7, "stop": ["a", "b"],
-            "temperature": 0.5, "top_p": 1.0,
+            "frequency_penalty": 0.1, "num_ctx": 4096, "num_predict": 9, "presence_penalty": 0, "seed": 7,
+            "stop": ["a", "b"], "temperature": 0.5, "top_p": 1.0,
         },
     });
     assert_eq!(out, Ok(expected));
@@ -39,9 +38,13 @@ fn settings_become_options_and_the_gateways_own_win() {
         request(br#"{"prompt":"a\u00e9\n","stop":"x"}"#, "real", &options).expect("a request");
     let expected = concat!(
         r#"{"model":"real","prompt":"a\u00e9\n","stream":false,"keep_alive":"10m","#,
-        r#""options":{"stop":["x"],"temperature":1.0,"top_p":1.0},"think":false}"#
+        r#""options":{"frequency_penalty":0,"presence_penalty":0,"stop":["x"],"temperature":1.0,"top_p":1.0},"#,
+        r#""think":false}"#
     );
     assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
+    let options = |more: Value| translated(&more).expect("a request")["options"].clone();
+    assert_eq!(options(json!({ "top_p": 0 }))["top_p"], 1.0, "as Ollama takes it");
+    assert_eq!(options(json!({ "max_completion_tokens": 5 }))["num_predict"], 5);
 }
 
 #[test]
@@ -109,11 +112,8 @@ fn a_whole_answer_is_a_completion() {
     };
     let out = answered(&line("() {\n", &end("stop")));
     assert_eq!(out, completion_of(&choice("() {\n", Some("stop")), used()));
-    let mut told = end("length");
-    told["logprobs"] = json!([{ "token": "(", "logprob": -0.5 }]);
-    let out = answered(&line("(", &told));
-    assert_eq!(out["choices"][0]["finish_reason"], "length");
-    assert_eq!(out["choices"][0]["logprobs"]["content"][0]["token"], "(");
+    let out = answered(&line("(", &end("length")));
+    assert_eq!(out, completion_of(&choice("(", Some("length")), used()));
     assert!(whole(br#"{"error":"out of memory"}"#, &about(false)).is_err());
     assert!(whole(br#"{"done":true}"#, &about(false)).is_err());
 }

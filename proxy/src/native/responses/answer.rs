@@ -1,5 +1,6 @@
 //! A native answer to a response of OpenAI's.
 
+use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -38,23 +39,23 @@ pub fn response(line: &Line<'_>, about: &About) -> Result<Vec<u8>, String> {
 /// A response with the items of `output`; without an `end`, it has only begun.
 pub(super) fn whole(about: &About, output: &[Box<RawValue>], end: Option<&End>) -> Box<RawValue> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let completed = end.filter(|end| !end.cut);
     let reason = end.filter(|end| end.cut).map(|_| Reason { reason: "max_output_tokens" });
-    let head = Head {
-        id: &about.id,
-        object: "response",
-        created_at: about.form.created(),
-        completed_at: end.map(|_| now.max(about.form.created())),
+    Head {
+        completed_at: completed.map(|_| now.max(about.form.created())),
         status: end.map_or("in_progress", End::status),
         incomplete_details: reason,
-        model: &about.model,
-        output,
-        error: None,
         usage: end.map(|end| end.usage),
-    };
-    match &about.form {
-        Form::Response { echo, .. } => with_echo(&head, echo),
-        Form::Chat { .. } | Form::Completion { .. } | Form::Message { .. } => json::raw(&head),
+        ..Head::new(about, output)
     }
+    .with_echo(about)
+}
+
+/// A response that failed with `error`, an upstream's.
+pub(super) fn failed(about: &About, output: &[Box<RawValue>], error: &RawValue) -> Box<RawValue> {
+    let message = json::text(error).unwrap_or_else(|| Cow::Borrowed(error.get()));
+    let error = Some(Fault { code: "server_error", message });
+    Head { status: "failed", error, ..Head::new(about, output) }.with_echo(about)
 }
 
 /// Names of items, unlike those of other responses.
@@ -109,8 +110,39 @@ struct Head<'a> {
     incomplete_details: Option<Reason>,
     model: &'a str,
     output: &'a [Box<RawValue>],
-    error: Option<()>,
+    error: Option<Fault<'a>>,
     usage: Option<Usage>,
+}
+
+impl<'a> Head<'a> {
+    fn new(about: &'a About, output: &'a [Box<RawValue>]) -> Self {
+        Self {
+            id: &about.id,
+            object: "response",
+            created_at: about.form.created(),
+            completed_at: None,
+            status: "in_progress",
+            incomplete_details: None,
+            model: &about.model,
+            output,
+            error: None,
+            usage: None,
+        }
+    }
+
+    fn with_echo(&self, about: &About) -> Box<RawValue> {
+        match &about.form {
+            Form::Response { echo, .. } => with_echo(self, echo),
+            Form::Chat { .. } | Form::Completion { .. } | Form::Message { .. } => json::raw(self),
+        }
+    }
+}
+
+/// Why a response failed.
+#[derive(Serialize)]
+struct Fault<'a> {
+    code: &'static str,
+    message: Cow<'a, str>,
 }
 
 #[derive(Serialize)]

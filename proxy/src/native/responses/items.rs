@@ -9,7 +9,7 @@ use super::super::answer::EMPTY;
 use super::super::json::{self, Keys, each, is_string, members, text};
 use super::super::message::{self, Call, Function, Message, Writer, arguments};
 use super::super::messages::image_data;
-use super::super::texts::{Texts, inner, quoted};
+use super::super::texts::{Texts, lines};
 
 /// The field that refusals here name.
 const PARAM: &str = "input";
@@ -45,7 +45,7 @@ fn refused(message: impl Into<String>) -> Refusal {
 struct Chat<'a, 'o> {
     writer: Writer<'a, 'o>,
     /// What was thought before the next message of the assistant's.
-    thinking: Option<&'a RawValue>,
+    thinking: Option<Cow<'a, RawValue>>,
 }
 
 impl<'a> Chat<'a, '_> {
@@ -57,18 +57,8 @@ impl<'a> Chat<'a, '_> {
     }
 
     fn items(&mut self, input: &'a RawValue) -> Result<(), Refusal> {
-        let mut items = Vec::new();
         let not_items = || refused("`input` must be a string or an array of items");
-        each(input, not_items, |item| {
-            items.push(Item::read(item)?);
-            Ok(())
-        })?;
-        let mut items = items.into_iter().peekable();
-        while let Some(item) = items.next() {
-            let next = items.peek().filter(|next| next.kind == "function_call_output");
-            let answered = next.and_then(|output| output.call_id);
-            self.item(item, answered)?;
-        }
+        each(input, not_items, |item| self.item(Item::read(item)?))?;
         if self.thinking.is_some() {
             let message = self.of_assistant();
             self.writer.push(message);
@@ -76,10 +66,9 @@ impl<'a> Chat<'a, '_> {
         Ok(())
     }
 
-    /// Takes one item; `answered` is the call whose result comes next.
-    fn item(&mut self, item: Item<'a>, answered: Option<&RawValue>) -> Result<(), Refusal> {
+    fn item(&mut self, item: Item<'a>) -> Result<(), Refusal> {
         match &*item.kind {
-            "message" => self.message(&item, answered)?,
+            "message" => self.message(&item)?,
             "function_call" => self.call(&item)?,
             "function_call_output" => {
                 let Said { texts, images } = Said::read("output", item.output)?;
@@ -92,7 +81,10 @@ impl<'a> Chat<'a, '_> {
                     ..Message::default()
                 });
             }
-            "reasoning" => self.thinking = item.encrypted_content.filter(|it| it.get() != EMPTY),
+            "reasoning" => {
+                let thought = item.encrypted_content.filter(|it| it.get() != EMPTY);
+                self.thinking = lines(self.thinking.take(), thought.map(Cow::Borrowed));
+            }
             // The message after it has what was found.
             "web_search_call" => {}
             "item_reference" => {
@@ -107,28 +99,20 @@ impl<'a> Chat<'a, '_> {
         Ok(())
     }
 
-    fn message(&mut self, item: &Item<'a>, answered: Option<&RawValue>) -> Result<(), Refusal> {
+    fn message(&mut self, item: &Item<'a>) -> Result<(), Refusal> {
         let Said { texts, images } = Said::read("content", item.content)?;
         let role = item.role.filter(|role| is_string(role));
         let role = role.ok_or_else(|| refused("`role` of a message must be a string"))?;
-        let assistant = role.get() == ASSISTANT;
-        let thinking = if assistant { self.thinking.take() } else { None };
         let content = texts.joined();
-        // Words between a call and its result belong to the message with the call: the result must
-        // follow that.
-        let before = self.writer.last.as_mut().filter(|last| {
-            let called = |id: &RawValue| {
-                last.tool_calls.iter().any(|call| call.id.and_then(text) == text(id))
-            };
-            assistant
-                && last.role.as_deref().is_some_and(is_assistant)
-                && answered.is_some_and(called)
-        });
-        match before {
+        let assistant = is_assistant(role);
+        let thinking = if assistant { self.thinking.take() } else { None };
+        // Words after a call belong to its message: the result must follow that.
+        let called = self.writer.last.as_mut().filter(|last| !last.tool_calls.is_empty());
+        match called.filter(|_| assistant) {
             Some(last) => {
                 last.content = lines(last.content.take(), content);
                 last.images.extend(images);
-                last.thinking = thinking.or(last.thinking);
+                last.thinking = lines(last.thinking.take(), thinking);
             }
             None => {
                 let role = Some(message::role(role));
@@ -148,7 +132,7 @@ impl<'a> Chat<'a, '_> {
         match last.filter(|last| last.role.as_deref().is_some_and(is_assistant)) {
             Some(last) => {
                 last.tool_calls.push(call);
-                last.thinking = self.thinking.take().or(last.thinking);
+                last.thinking = lines(last.thinking.take(), self.thinking.take());
             }
             None => {
                 let message = Message { tool_calls: vec![call], ..self.of_assistant() };
@@ -171,19 +155,6 @@ fn named<'a>(role: &str) -> Option<Cow<'a, RawValue>> {
 
 fn is_assistant(role: &RawValue) -> bool {
     role.get() == ASSISTANT
-}
-
-/// Two texts, on lines of their own.
-fn lines<'a>(
-    first: Option<Cow<'a, RawValue>>,
-    second: Option<Cow<'a, RawValue>>,
-) -> Option<Cow<'a, RawValue>> {
-    match (first, second) {
-        (Some(first), Some(second)) => {
-            Some(Cow::Owned(quoted(&format!("{}\\n{}", inner(&first), inner(&second)))))
-        }
-        (first, second) => first.or(second),
-    }
 }
 
 /// An item, of whichever type.

@@ -10,7 +10,7 @@ use super::super::chunks::Failure;
 use super::super::events;
 use super::super::json;
 use super::super::texts::{inner, quoted};
-use super::answer::{End, Ids, Item, Part, whole};
+use super::answer::{End, Ids, Item, Part, failed, whole};
 
 /// The longest answer repeated at its end, in bytes.
 const MAX_HELD: usize = 64 * 1024 * 1024;
@@ -79,8 +79,10 @@ impl Events {
         self.event(name, &Of { response: &response }, out);
     }
 
-    /// The event that tells of an error.
+    /// The events that tell of an error: Codex reads the first, OpenAI's SDKs raise on the second.
     pub fn failure(&mut self, error: &RawValue, out: &mut Vec<u8>) {
+        let response = failed(&self.about, &self.output, error);
+        self.event("response.failed", &Of { response: &response }, out);
         self.event("error", &Failure::of(error), out);
     }
 
@@ -140,11 +142,18 @@ impl Events {
             Kind::Message => Item::message(&id, "in_progress", None),
         };
         self.event("response.output_item.added", &OfItem { output_index: index, item: &item }, out);
-        if kind == Kind::Message {
-            let at = At { item_id: &id, output_index: index };
-            let empty = json::raw(&"");
-            let part = OfPart { at, content_index: 0, part: Part::words(&empty) };
-            self.event("response.content_part.added", &part, out);
+        let at = At { item_id: &id, output_index: index };
+        let empty = json::raw(&"");
+        match kind {
+            Kind::Reasoning => {
+                let part = Part::SummaryText { text: &empty };
+                let part = OfSummaryPart { at, summary_index: 0, part };
+                self.event("response.reasoning_summary_part.added", &part, out);
+            }
+            Kind::Message => {
+                let part = OfPart { at, content_index: 0, part: Part::words(&empty) };
+                self.event("response.content_part.added", &part, out);
+            }
         }
         Open { kind, id, said: String::new() }
     }
@@ -159,6 +168,9 @@ impl Events {
             Kind::Reasoning => {
                 let done = OfSummary { at, summary_index: 0, delta: None, text };
                 self.event("response.reasoning_summary_text.done", &done, out);
+                let part = Part::SummaryText { text: &words };
+                let part = OfSummaryPart { at, summary_index: 0, part };
+                self.event("response.reasoning_summary_part.done", &part, out);
                 Item::reasoning(&id, text)
             }
             Kind::Message => {
@@ -192,7 +204,10 @@ impl Events {
     fn done(&mut self, item: &Item<'_>, out: &mut Vec<u8>) {
         let done = OfItem { output_index: self.output.len(), item };
         self.event("response.output_item.done", &done, out);
-        self.output.push(json::raw(item));
+        let item = json::raw(item);
+        // What was added to it is counted already; this is the rest and more.
+        self.held = self.held.saturating_add(item.get().len());
+        self.output.push(item);
     }
 
     fn event(&mut self, name: &'static str, data: &impl Serialize, out: &mut Vec<u8>) {
@@ -224,6 +239,14 @@ struct OfPart<'a> {
     #[serde(flatten)]
     at: At<'a>,
     content_index: u32,
+    part: Part<'a>,
+}
+
+#[derive(Serialize)]
+struct OfSummaryPart<'a> {
+    #[serde(flatten)]
+    at: At<'a>,
+    summary_index: u32,
     part: Part<'a>,
 }
 

@@ -80,22 +80,26 @@ fn a_conversation_with_tools_and_images_keeps_its_order_and_its_spelling() {
 }
 
 #[test]
-fn words_stay_with_the_call_whose_result_follows() {
+fn what_the_assistant_says_and_thinks_between_calls_stays_with_them() {
     let said = |text: &str| json!({ "role": "assistant", "content": text });
-    let called = json!({ "type": "function_call", "call_id": "c", "name": "f", "arguments": "{}" });
-    let result = |id: &str| json!({ "type": "function_call_output", "call_id": id, "output": "4" });
-    let all = messages(&json!([said("one"), called, said("two"), result("c")]));
-    assert_eq!(all.as_array().map(Vec::len), Some(2), "{all}");
-    assert_eq!(all[0]["content"], "one\ntwo");
-    assert_eq!(all[0]["tool_calls"][0]["id"], "c");
-    // Of another call, or of none, they are a message of their own.
-    for rest in [json!([said("two"), result("d")]), json!([said("two")])] {
-        let items = [vec![called.clone()], rest.as_array().expect("items").clone()].concat();
-        let all = messages(&json!(items));
-        assert_eq!(all[1], json!({ "role": "assistant", "content": "two" }), "{all}");
-    }
-    let user = json!({ "role": "user", "content": "two" });
-    assert_eq!(messages(&json!([called, user, result("c")]))[1], user);
+    let thought = |text: &str| json!({ "type": "reasoning", "encrypted_content": text });
+    let called = |id: &str| json!({ "type": "function_call", "call_id": id, "name": "f", "arguments": "{}" });
+    let result = |id: &str| json!({ "type": "function_call_output", "call_id": id, "output": id });
+    let call = |id: &str| json!({ "id": id, "function": { "name": "f", "arguments": {} } });
+    let told = |id: &str| json!({ "role": "tool", "content": id, "tool_call_id": id });
+    let all = messages(&json!([
+        { "role": "user", "content": "hi" },
+        thought("a"), said("one"), thought("b"), called("c"), said("two"), thought("d"), called("e"),
+        result("c"), result("e"), said("so"), said("it is"),
+    ]));
+    let whole = json!({
+        "role": "assistant", "content": "one\ntwo", "thinking": "a\nb\nd", "tool_calls": [call("c"), call("e")],
+    });
+    let user = json!({ "role": "user", "content": "hi" });
+    assert_eq!(all, json!([user, whole, told("c"), told("e"), said("so"), said("it is")]));
+    // What others say between is theirs.
+    assert_eq!(messages(&json!([called("c"), user, result("c")]))[1], user);
+    assert_eq!(messages(&json!([thought("a"), thought("b")]))[0]["thinking"], "a\nb");
 }
 
 #[test]
@@ -118,7 +122,11 @@ fn tools_are_the_ones_that_the_client_runs() {
     assert_eq!(out.expect("a request")["tools"], Value::Null);
     let deep =
         (0..9).fold(json!([]), |within, _| json!([{ "type": "namespace", "tools": within }]));
-    assert_eq!(translated(&json!({ "tools": deep })).expect_err("too deep").param, Some("tools"));
+    let long = json!([{ "type": "namespace", "name": "n".repeat(129), "tools": [function("f")] }]);
+    for tools in [deep, long] {
+        let refusal = translated(&json!({ "tools": tools })).expect_err("too much");
+        assert_eq!(refusal.param, Some("tools"));
+    }
 }
 
 #[test]
@@ -256,7 +264,8 @@ fn function_call(index: u64, name: &str) -> Value {
 fn answered(native: &str, request: &Value) -> Value {
     let out = whole(native.as_bytes(), &about(request)).expect("an answer");
     let mut out: Value = serde_json::from_slice(&out).expect("JSON");
-    assert!(out["completed_at"].take().as_u64() >= Some(1_700_000_000));
+    let completed = out["completed_at"].take().as_u64();
+    assert_eq!(completed >= Some(1_700_000_000), out["status"] == "completed");
     out
 }
 
@@ -297,12 +306,28 @@ fn events(lines: &str, parts: usize) -> Vec<(String, Value)> {
         let events = data.as_object_mut().expect("an object");
         assert_eq!(events.remove("sequence_number"), Some(json!(number)));
         if let Some(response) = events.get_mut("response") {
-            let over = response["status"] != "in_progress";
+            let over = response["status"] == "completed";
             assert_eq!(response["completed_at"].take().is_u64(), over);
         }
         (name, data)
     })
     .collect()
+}
+
+fn at(id: &str, index: u64, more: Value) -> Value {
+    let mut all = json!({ "item_id": format!("{id}_a1_{index}"), "output_index": index });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        all[name] = value.clone();
+    }
+    all
+}
+
+fn item(name: &str, index: u64, item: Value) -> (String, Value) {
+    (format!("response.output_item.{name}"), json!({ "output_index": index, "item": item }))
+}
+
+fn event(name: &str, data: Value) -> (String, Value) {
+    (format!("response.{name}"), data)
 }
 
 #[test]
@@ -318,17 +343,6 @@ fn a_stream_is_one_of_items_however_it_is_cut() {
     ]
     .concat();
     let begun = json!({ "response": response(json!({ "status": "in_progress", "usage": null, "output": [] })) });
-    let at = |id: &str, index: u64, more: Value| {
-        let mut all = json!({ "item_id": format!("{id}_a1_{index}"), "output_index": index });
-        for (name, value) in more.as_object().into_iter().flatten() {
-            all[name] = value.clone();
-        }
-        all
-    };
-    let item = |name: &str, index: u64, item: Value| {
-        (format!("response.output_item.{name}"), json!({ "output_index": index, "item": item }))
-    };
-    let event = |name: &str, data: Value| (format!("response.{name}"), data);
     let thought = |text: &str| {
         let data = at("rs", 0, json!({ "summary_index": 0, "delta": text }));
         event("reasoning_summary_text.delta", data)
@@ -386,10 +400,19 @@ fn a_stream_is_one_of_items_however_it_is_cut() {
     ];
     let mut expected = vec![event("created", begun.clone()), event("in_progress", begun)];
     let opened_thought = json!({ "id": "rs_a1_0", "type": "reasoning", "summary": [] });
-    expected.extend([item("added", 0, opened_thought), thought("h"), thought("m")]);
+    let of_part = |text: &str| {
+        let part = json!({ "type": "summary_text", "text": text });
+        at("rs", 0, json!({ "summary_index": 0, "part": part }))
+    };
+    expected.push(item("added", 0, opened_thought));
+    expected.push(event("reasoning_summary_part.added", of_part("")));
+    expected.extend([thought("h"), thought("m")]);
     let all = at("rs", 0, json!({ "summary_index": 0, "text": "hm" }));
-    expected
-        .extend([event("reasoning_summary_text.done", all), item("done", 0, reasoning(0, "hm"))]);
+    expected.extend([
+        event("reasoning_summary_text.done", all),
+        event("reasoning_summary_part.done", of_part("hm")),
+        item("done", 0, reasoning(0, "hm")),
+    ]);
     expected.extend(opened(1));
     expected.extend([said(1, "y\"e"), said(1, "s")]);
     expected.extend(closed(1, "y\"es"));
@@ -414,7 +437,12 @@ fn a_stream_that_breaks_off_has_no_end_and_one_that_fails_says_why() {
     let failed = events(&format!("{lines}{}\n", json!({ "error": "out of \"memory\"" })), 1);
     let error =
         json!({ "type": "api_error", "message": "out of \"memory\"", "param": null, "code": null });
-    assert_eq!(failed.last(), Some(&("error".to_owned(), json!({ "error": error }))));
+    let [.., (name, data), last] = &failed[..] else { panic!("{failed:?}") };
+    assert_eq!(last, &("error".to_owned(), json!({ "error": error })));
+    let fault = json!({ "code": "server_error", "message": "out of \"memory\"" });
+    let response =
+        response(json!({ "status": "failed", "error": fault, "usage": null, "output": [] }));
+    assert_eq!((&**name, &data["response"]), ("response.failed", &response));
     let nothing = names(&line(json!({ "content": "" }), end("stop")));
     assert_eq!(nothing, ["response.created", "response.in_progress", "response.completed"]);
 }
@@ -428,6 +456,17 @@ fn what_is_repeated_is_one_line_whatever_the_client_wrote() {
     assert_eq!(repeated["tools"], json!([{ "type": "web_search" }]));
     assert_eq!(repeated["metadata"], json!({ "a": "b c" }));
     assert!(serde_json::from_str::<Value>(&echo(b"no JSON")).is_ok());
+    let repeated = |body: &Value| -> Value {
+        serde_json::from_str(&echo(body.to_string().as_bytes())).expect("JSON")
+    };
+    let long = "a".repeat(64 * 1024);
+    let asked = json!({ "instructions": long, "tool_choice": "required", "truncation": "auto" });
+    let repeats = repeated(&asked);
+    assert_eq!(
+        [&repeats["instructions"], &repeats["tool_choice"], &repeats["truncation"]],
+        [&Value::Null, &json!("auto"), &json!("disabled")]
+    );
+    assert_eq!(repeated(&json!({ "tool_choice": "none" }))["tool_choice"], "none");
 }
 
 proptest! {

@@ -12,6 +12,8 @@ use super::super::tool::{Function, Tool};
 const PARAM: &str = "tools";
 /// Namespaces within one another.
 const MAX_DEPTH: usize = 8;
+/// The longest name of a namespace, in bytes: it stands before the name of each tool in it.
+const MAX_NAMESPACE: usize = 128;
 
 /// The tools that the model is told of.
 pub fn translated(given: &RawValue) -> Result<Vec<Tool<'_>>, Refusal> {
@@ -38,7 +40,11 @@ fn append<'a>(
                 if namespaces.len() == MAX_DEPTH {
                     return Err(Refusal::new(PARAM, "too many namespaces within one another"));
                 }
-                namespaces.push(name.and_then(text).unwrap_or_default());
+                let name = name.and_then(text).unwrap_or_default();
+                if name.len() > MAX_NAMESPACE {
+                    return Err(Refusal::new(PARAM, "the name of a namespace is too long"));
+                }
+                namespaces.push(name);
                 append(within, namespaces, tools)?;
                 namespaces.pop();
             }

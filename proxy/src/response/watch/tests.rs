@@ -190,7 +190,22 @@ fn failures_are_told_in_each_grammar() {
     };
     assert!(told(Grammar::Chunks).starts_with("data: {\"error\":{\"message\":\"cut\""));
     let responses = told(Grammar::Responses);
-    assert!(responses.starts_with("event: error\ndata: {\"type\":\"error\",\"error\":{"));
+    let head = "event: error\ndata: {\"type\":\"error\",\"sequence_number\":";
+    assert!(responses.starts_with(&format!("{head}0,\"error\":{{")), "{responses}");
+    let mut begun = Watch::new(Grammar::Responses, false);
+    begun.inspect(b"event: response.created\ndata: {\"response\":{\"id\":\"resp_1\"}}\n\n");
+    let responses = begun.failure("cut \"off\"", "upstream_truncated");
+    let mut seen = Watch::new(Grammar::Responses, false);
+    let responses = String::from_utf8_lossy(&responses).into_owned();
+    let (failed, error) = responses.split_once("\n\n").expect("two events");
+    seen.inspect(format!("{failed}\n\n").as_bytes());
+    assert_eq!(seen.error.as_deref(), Some("cut \"off\""));
+    assert!(error.starts_with(&format!("{head}2,")), "{error}");
+    let failed = failed.strip_prefix("event: response.failed\ndata: ").expect("the first");
+    let failed: serde_json::Value = serde_json::from_str(failed).expect("JSON");
+    assert_eq!(failed["sequence_number"], 1);
+    assert_eq!(failed["response"]["id"], "resp_1");
+    assert_eq!(failed["response"]["error"]["code"], "upstream_truncated");
     assert!(told(Grammar::Messages).contains("\"type\":\"api_error\""));
     assert_eq!(told(Grammar::Native), "{\"error\":\"cut\"}\n");
 }
