@@ -77,8 +77,10 @@ pub enum Stop {
     Refused(Error),
     /// The client left.
     Gone,
-    /// The answer had begun and cannot be completed.
+    /// The answer had begun and cannot be completed, which its end tells.
     Cut(String),
+    /// The same, where only the end of the connection can tell it.
+    Broken(String),
 }
 
 impl From<Error> for Stop {
@@ -175,7 +177,13 @@ impl Pipeline {
                 ctx.outcome = Outcome::ClientGone;
                 false
             }
+            // What was sent has an end: the client's next request may be on its way here already.
             Err(Stop::Cut(why)) => {
+                ctx.outcome = Outcome::Cut;
+                ctx.detail = Some(why);
+                true
+            }
+            Err(Stop::Broken(why)) => {
                 ctx.outcome = Outcome::Cut;
                 ctx.detail = Some(why);
                 false

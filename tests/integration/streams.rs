@@ -93,6 +93,22 @@ async fn is_cut(fault: Fault, config: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_connection_outlives_a_cut_answer_that_has_its_end() {
+    let (gateway, simulator) = pair(Settings::default(), "breaker: { errors: 1000 }").await;
+    let mut connection = Connection::open(gateway.data).await;
+    for fault in
+        [Fault::CutAfter(3), Fault::CrashAfter(3), Fault::EndAfter(3), Fault::ErrorAfter(3)]
+    {
+        simulator.faults().push([fault]);
+        connection.post(CHAT, chat(STREAM)).await;
+        let cut = connection.response().await.text();
+        assert!(cut.contains("\"error\""), "{cut}");
+    }
+    connection.post(CHAT, chat(STREAM)).await;
+    assert!(connection.response().await.text().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test]
 async fn a_broken_connection_ends_in_an_error() {
     assert!(is_cut(Fault::CutAfter(3), "").await.contains("upstream_truncated"));
 }

@@ -111,7 +111,7 @@ impl Pipeline {
                 let ended = relay_parts(session, &mut reply, &timeouts, since).await;
                 match &ended {
                     Ok(()) => pass.success(),
-                    Err(Stop::Cut(_)) => {
+                    Err(Stop::Cut(_) | Stop::Broken(_)) => {
                         backend.count_failure("cut");
                         pass.failure();
                     }
@@ -217,7 +217,7 @@ async fn relay_parts(
         };
         match part {
             Some(Ok(bytes)) => downstream::part(session, bytes).await?,
-            Some(Err(failure)) => return Err(Stop::Cut(failure.to_string())),
+            Some(Err(failure)) => return Err(Stop::Broken(failure.to_string())),
             None => return Ok(downstream::end(session).await?),
         }
     }

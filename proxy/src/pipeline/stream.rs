@@ -250,7 +250,8 @@ async fn last(
     finish(&mut ticket, &source, why.as_deref()).await;
     source.linger().await;
     match (why, sent) {
-        (Some(why), _) => Err(Stop::Cut(why)),
+        (Some(why), Ok(())) => Err(Stop::Cut(why)),
+        (Some(why), Err(_)) => Err(Stop::Broken(why)),
         (None, Err(gone)) => Err(gone.into()),
         (None, Ok(())) => Ok(()),
     }
