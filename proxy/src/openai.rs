@@ -215,6 +215,17 @@ pub fn error_text(body: &[u8], status: StatusCode) -> String {
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_error_within_an_errors_text_is_read() {
+        let told = |body: &str| error_text(body.as_bytes(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            told(r#"{"error":"{\"error\":{\"code\":400,\"message\":\"too long\"}}"}"#),
+            "too long"
+        );
+        assert_eq!(told(r#"{"error":{"message":"{\"error\":\"a\"}"}}"#), "a");
+        assert_eq!(told(r#"{"error":"{\"a\":1}"}"#), r#"{"a":1}"#);
+    }
+
     fn content(json: &str) -> bool {
         serde_json::from_str::<Chunk<'_>>(json).expect("chunk").has_content()
     }

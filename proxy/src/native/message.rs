@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::json::{self, List};
+use super::texts::Lines;
 
 /// A message; what is JSON in it is as the client spelt it.
 #[derive(Default, Serialize)]
@@ -14,11 +15,11 @@ pub struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Cow<'a, RawValue>>,
     /// What is said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<Cow<'a, RawValue>>,
+    #[serde(skip_serializing_if = "Lines::is_empty")]
+    pub content: Lines<'a>,
     /// What was thought before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub thinking: Option<Cow<'a, RawValue>>,
+    #[serde(skip_serializing_if = "Lines::is_empty")]
+    pub thinking: Lines<'a>,
     /// Images and sounds in base64.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Cow<'a, str>>,

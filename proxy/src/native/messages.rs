@@ -100,8 +100,8 @@ impl<'a> Given<'a> {
         match self.content {
             Some(content) if is_string(content) => {
                 writer.push(Message {
-                    content: Some(Cow::Borrowed(content)),
-                    thinking: self.reasoning.map(Cow::Borrowed),
+                    content: Some(content).into(),
+                    thinking: self.reasoning.into(),
                     tool_calls: self.calls()?,
                     tool_name,
                     tool_call_id: self.tool_call_id,
@@ -120,7 +120,7 @@ impl<'a> Given<'a> {
                         last.tool_calls = calls;
                         last.tool_name = tool_name;
                         last.tool_call_id = self.tool_call_id;
-                        last.thinking = self.reasoning.map(Cow::Borrowed);
+                        last.thinking = self.reasoning.into();
                     }
                 }
             }
@@ -130,7 +130,7 @@ impl<'a> Given<'a> {
             }
             Some(_) | None => {
                 writer.push(Message {
-                    thinking: self.reasoning.map(Cow::Borrowed),
+                    thinking: self.reasoning.into(),
                     tool_calls: self.calls()?,
                     tool_call_id: self.tool_call_id,
                     ..message

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::answer::EMPTY;
@@ -51,15 +52,49 @@ pub fn quoted(inner: &str) -> Box<RawValue> {
     RawValue::from_string(format!("\"{inner}\"")).unwrap_or_default()
 }
 
-/// Two texts that follow one another, on lines of their own.
-pub fn lines<'a>(
+/// Texts that follow one another, on lines of their own: none, mostly one.
+#[derive(Default)]
+pub struct Lines<'a> {
     first: Option<Cow<'a, RawValue>>,
-    second: Option<Cow<'a, RawValue>>,
-) -> Option<Cow<'a, RawValue>> {
-    match (first, second) {
-        (Some(first), Some(second)) => {
-            Some(Cow::Owned(quoted(&format!("{}\\n{}", inner(&first), inner(&second)))))
+    more: Vec<Cow<'a, RawValue>>,
+}
+
+impl<'a> Lines<'a> {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Has `next` follow; they are joined when they are written.
+    pub fn append(&mut self, next: impl Into<Self>) {
+        let Lines { first, more } = next.into();
+        if self.is_empty() {
+            self.first = first;
+        } else {
+            self.more.extend(first);
         }
-        (first, second) => first.or(second),
+        self.more.extend(more);
+    }
+}
+
+impl<'a> From<Option<Cow<'a, RawValue>>> for Lines<'a> {
+    fn from(first: Option<Cow<'a, RawValue>>) -> Self {
+        Self { first, more: Vec::new() }
+    }
+}
+
+impl<'a> From<Option<&'a RawValue>> for Lines<'a> {
+    fn from(first: Option<&'a RawValue>) -> Self {
+        first.map(Cow::Borrowed).into()
+    }
+}
+
+impl Serialize for Lines<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.more.is_empty() {
+            return self.first.serialize(serializer);
+        }
+        let all: Vec<&str> = self.first.iter().chain(&self.more).map(|text| inner(text)).collect();
+        quoted(&all.join("\\n")).serialize(serializer)
     }
 }

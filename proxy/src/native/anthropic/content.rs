@@ -9,7 +9,7 @@ use super::super::answer::EMPTY;
 use super::super::json::{self, Keys, List, each, is_string, members, text};
 use super::super::message::{Call, Function, Message};
 use super::super::messages::base64;
-use super::super::texts::{Texts, lines};
+use super::super::texts::{Lines, Texts};
 
 /// The field that refusals here name.
 const PARAM: &str = "messages";
@@ -23,7 +23,7 @@ pub fn write(
     let mut list = List::new(out);
     if let Some(content) = system.map(said).transpose()?.and_then(Texts::joined) {
         let role = Some(Cow::Owned(json::raw(&"system")));
-        list.push(&Message { role, content: Some(content), ..Message::default() });
+        list.push(&Message { role, content: Some(content).into(), ..Message::default() });
     }
     let missing = || refused("messages is required");
     let mut seen = false;
@@ -59,13 +59,13 @@ fn convert(message: &RawValue, list: &mut List<'_>) -> Result<(), Refusal> {
         None => {}
     }
     let Parts { texts, images, calls, thinking, results } = parts;
-    let content = texts.joined();
+    let content: Lines<'_> = texts.joined().into();
     // A user's words come after the results they are about.
     let results_first = role == "user";
     if results_first {
         results.iter().for_each(|result| list.push(result));
     }
-    if content.is_some() || !images.is_empty() || !calls.is_empty() || thinking.is_some() {
+    if !(content.is_empty() && images.is_empty() && calls.is_empty() && thinking.is_empty()) {
         let role = Some(Cow::Owned(json::raw(&role)));
         let tool_calls = calls;
         list.push(&Message { role, content, images, tool_calls, thinking, ..Message::default() });
@@ -86,7 +86,7 @@ struct Parts<'a> {
     texts: Texts<'a>,
     images: Vec<Cow<'a, str>>,
     calls: Vec<Call<'a>>,
-    thinking: Option<Cow<'a, RawValue>>,
+    thinking: Lines<'a>,
     results: Vec<Message<'a>>,
 }
 
@@ -119,8 +119,7 @@ impl<'a> Parts<'a> {
             }
             // A message that calls tools may think again before the next.
             Some("thinking") => {
-                let thought = thinking.filter(|it| is_string(it) && it.get() != EMPTY);
-                self.thinking = lines(self.thinking.take(), thought.map(Cow::Borrowed));
+                self.thinking.append(thinking.filter(|it| is_string(it) && it.get() != EMPTY));
             }
             // Thoughts that only Anthropic can read, and what is newer than this.
             _ => {}
@@ -179,7 +178,7 @@ fn result_of<'a>(
 ) -> Message<'a> {
     Message {
         role: Some(Cow::Owned(json::raw(&"tool"))),
-        content: Some(content.unwrap_or_else(|| Cow::Owned(json::raw(&"")))),
+        content: Some(content.unwrap_or_else(|| Cow::Owned(json::raw(&"")))).into(),
         images,
         tool_call_id: id.filter(|id| is_string(id)),
         ..Message::default()

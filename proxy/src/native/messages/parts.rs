@@ -17,7 +17,7 @@ pub(super) fn part_of(part: &RawValue) -> Result<Message<'_>, Refusal> {
     match kind.and_then(text).as_deref() {
         Some("text") => {
             let content = words.filter(|words| is_string(words)).ok_or_else(invalid_format)?;
-            Ok(Message { content: Some(Cow::Borrowed(content)), ..Message::default() })
+            Ok(Message { content: Some(content).into(), ..Message::default() })
         }
         Some("image_url") => {
             let image = image.ok_or_else(invalid_format)?;

@@ -9,7 +9,7 @@ use super::super::answer::EMPTY;
 use super::super::json::{self, Keys, each, is_string, members, text};
 use super::super::message::{self, Call, Function, Message, Writer, arguments};
 use super::super::messages::image_data;
-use super::super::texts::{Texts, lines};
+use super::super::texts::{Lines, Texts};
 
 /// The field that refusals here name.
 const PARAM: &str = "input";
@@ -22,7 +22,7 @@ pub fn write(
     input: Option<&RawValue>,
     out: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
-    let mut chat = Chat { writer: Writer::new(out), thinking: None };
+    let mut chat = Chat { writer: Writer::new(out), thinking: Lines::default() };
     if let Some(instructions) = instructions {
         let wrong = || Refusal::new("instructions", "`instructions` must be a string");
         chat.say("system", Some(instructions).filter(|it| is_string(it)).ok_or_else(wrong)?);
@@ -45,13 +45,13 @@ fn refused(message: impl Into<String>) -> Refusal {
 struct Chat<'a, 'o> {
     writer: Writer<'a, 'o>,
     /// What was thought before the next message of the assistant's.
-    thinking: Option<Cow<'a, RawValue>>,
+    thinking: Lines<'a>,
 }
 
 impl<'a> Chat<'a, '_> {
     fn say(&mut self, role: &str, words: &'a RawValue) {
         if words.get() != EMPTY {
-            let (role, content) = (named(role), Some(Cow::Borrowed(words)));
+            let (role, content) = (named(role), Some(words).into());
             self.writer.push(Message { role, content, ..Message::default() });
         }
     }
@@ -59,9 +59,9 @@ impl<'a> Chat<'a, '_> {
     fn items(&mut self, input: &'a RawValue) -> Result<(), Refusal> {
         let not_items = || refused("`input` must be a string or an array of items");
         each(input, not_items, |item| self.item(Item::read(item)?))?;
-        if self.thinking.is_some() {
-            let message = self.of_assistant();
-            self.writer.push(message);
+        if !self.thinking.is_empty() {
+            let (role, thinking) = (named("assistant"), self.thoughts());
+            self.writer.push(Message { role, thinking, ..Message::default() });
         }
         Ok(())
     }
@@ -75,15 +75,14 @@ impl<'a> Chat<'a, '_> {
                 let content = texts.joined().unwrap_or_else(|| Cow::Owned(json::raw(&"")));
                 self.writer.push(Message {
                     role: named("tool"),
-                    content: Some(content),
+                    content: Some(content).into(),
                     images,
                     tool_call_id: item.call_id,
                     ..Message::default()
                 });
             }
             "reasoning" => {
-                let thought = item.encrypted_content.filter(|it| it.get() != EMPTY);
-                self.thinking = lines(self.thinking.take(), thought.map(Cow::Borrowed));
+                self.thinking.append(item.encrypted_content.filter(|it| it.get() != EMPTY));
             }
             // The message after it has what was found.
             "web_search_call" => {}
@@ -103,16 +102,16 @@ impl<'a> Chat<'a, '_> {
         let Said { texts, images } = Said::read("content", item.content)?;
         let role = item.role.filter(|role| is_string(role));
         let role = role.ok_or_else(|| refused("`role` of a message must be a string"))?;
-        let content = texts.joined();
+        let content: Lines<'_> = texts.joined().into();
         let assistant = is_assistant(role);
-        let thinking = if assistant { self.thinking.take() } else { None };
+        let thinking = if assistant { self.thoughts() } else { Lines::default() };
         // Words after a call belong to its message: the result must follow that.
         let called = self.writer.last.as_mut().filter(|last| !last.tool_calls.is_empty());
         match called.filter(|_| assistant) {
             Some(last) => {
-                last.content = lines(last.content.take(), content);
+                last.content.append(content);
                 last.images.extend(images);
-                last.thinking = lines(last.thinking.take(), thinking);
+                last.thinking.append(thinking);
             }
             None => {
                 let role = Some(message::role(role));
@@ -128,24 +127,24 @@ impl<'a> Chat<'a, '_> {
         let given = if given.is_empty() { Cow::Borrowed("{}") } else { given };
         let arguments = Cow::Owned(arguments(given).ok_or_else(invalid)?);
         let call = Call { id: item.call_id, function: Function { name: item.name, arguments } };
+        let thinking = self.thoughts();
         let last = self.writer.last.as_mut();
         match last.filter(|last| last.role.as_deref().is_some_and(is_assistant)) {
             Some(last) => {
                 last.tool_calls.push(call);
-                last.thinking = lines(last.thinking.take(), self.thinking.take());
+                last.thinking.append(thinking);
             }
             None => {
-                let message = Message { tool_calls: vec![call], ..self.of_assistant() };
-                self.writer.push(message);
+                let (role, tool_calls) = (named("assistant"), vec![call]);
+                self.writer.push(Message { role, tool_calls, thinking, ..Message::default() });
             }
         }
         Ok(())
     }
 
-    /// A message with what was thought.
-    fn of_assistant(&mut self) -> Message<'a> {
-        let thinking = self.thinking.take();
-        Message { role: named("assistant"), thinking, ..Message::default() }
+    /// What was thought and belongs to what comes now.
+    fn thoughts(&mut self) -> Lines<'a> {
+        std::mem::take(&mut self.thinking)
     }
 }
 
