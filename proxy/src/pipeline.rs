@@ -47,7 +47,7 @@ use pingora_http::RequestHeader;
 use tokio::time::timeout;
 
 use self::backend::Standing;
-use self::ctx::{Ctx, Phase};
+use self::ctx::{Ctx, Guess, Phase};
 use self::replicas::least_busy_first;
 use self::state::{Shared, Snapshot};
 use crate::config::raw::Priority;
@@ -61,6 +61,7 @@ use crate::request::cors;
 use crate::request::endpoint::{Endpoint, dialect_of};
 use crate::request::headers::check_host;
 use crate::response::downstream::{self, ClientGone, Head};
+use crate::response::watch::Grammar;
 use crate::router::{self, Plan};
 use crate::telemetry::{Outcome, Registry};
 use crate::upstream::Pool;
@@ -290,6 +291,10 @@ impl Pipeline {
         // Boxed: its state would otherwise be kept, unused, for as long as the answer streams.
         let search = Box::pin(self.await_answer(session, snapshot, &request, &plan, ctx));
         let answer = search.await?;
+        if request.streaming && caller.pays_tokens() {
+            let framing = Grammar::of(endpoint.path()).framing();
+            ctx.guess = Some(Guess::new(prepare::prompt_tokens(&request), framing));
+        }
         // The body is not needed any more, and streams are long.
         drop(request);
         self.relay(session, snapshot, answer, ctx).await

@@ -1,9 +1,12 @@
 use std::process::Command;
+use std::time::Duration;
 
 use sluicegate_simulator::{Settings, Simulator};
 use sluicegate_test_support::{Connection, Gateway, Response, eventually, get, request};
 
-use super::{BIN, CHAT, MODEL, chat, pair};
+use super::{BIN, CHAT, MODEL, chat, paced, pair};
+
+const STREAM: &str = r#""stream":true"#;
 
 /// A key made by the program itself, and its entry.
 fn made(name: &str) -> (String, String) {
@@ -145,6 +148,38 @@ async fn a_used_up_budget_of_tokens_is_a_429_in_every_protocol() {
         assert!(refused.header("x-ratelimit-reset-tokens").is_some_and(|text| text.contains('m')));
     }
     assert_eq!(simulator.recorder().started(), started, "nothing went on");
+}
+
+#[tokio::test]
+async fn a_stream_that_its_client_left_is_paid_for_as_far_as_it_came() {
+    for (path, body) in [
+        (CHAT, chat(STREAM)),
+        ("/api/chat", chat(STREAM)),
+        ("/v1/messages", chat(STREAM).replace("\"stream\"", "\"max_tokens\":500,\"stream\"")),
+    ] {
+        let (key, hash) = made("carol");
+        let config = format!("keys: [{{ name: carol, hash: \"{hash}\", tokens_per_minute: 100 }}]");
+        let (gateway, _simulator) = pair(paced(500, Duration::from_millis(2)), &config).await;
+        let mut connection = Connection::open(gateway.data).await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: g\r\nx-api-key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connection.send(head).await;
+        assert_eq!(connection.head().await.status, 200, "{path}");
+        let mut read = 0;
+        while read < 6_000 {
+            read += connection.part().await.expect("a part").expect("more").len();
+        }
+        drop(connection);
+        let list = format!("GET /v1/models HTTP/1.1\r\nHost: g\r\nx-api-key: {key}");
+        let left = async || -> u64 {
+            let list = request(gateway.data, &list, b"").await;
+            let left = list.header("x-ratelimit-remaining-tokens").expect("a limit");
+            left.parse().expect("a number")
+        };
+        eventually("it is paid", async || left().await < 85).await;
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use crate::request::auth::Caller;
 use crate::request::cors::AllowedOrigin;
 use crate::request::headers::{Forwarded, forwarded};
 use crate::response::downstream::{Head, X_REQUEST_ID};
+use crate::response::sse::Framing;
 use crate::telemetry::{Outcome, Record, millis};
 
 const X_UPSTREAM: HeaderName = HeaderName::from_static("x-sluicegate-upstream");
@@ -144,6 +145,34 @@ impl Cached {
     }
 }
 
+/// What a request costs, as far as that can be seen from here.
+#[derive(Clone, Copy, Debug)]
+pub struct Guess {
+    /// Tokens of its prompt.
+    prompt: u64,
+    /// Events of its stream so far, about as many as tokens.
+    events: u64,
+    /// What ends an event.
+    end: &'static [u8],
+}
+
+impl Guess {
+    /// Of nothing streamed yet, for a prompt of some tokens.
+    #[must_use]
+    pub fn new(prompt: u64, framing: Framing) -> Self {
+        let end: &[u8] = match framing {
+            Framing::Sse => b"\n\n",
+            Framing::Lines => b"\n",
+        };
+        Self { prompt, events: 0, end }
+    }
+
+    /// Counts the events in `bytes`, which are sent.
+    pub fn count(&mut self, bytes: &[u8]) {
+        self.events += memchr::memmem::find_iter(bytes, self.end).count() as u64;
+    }
+}
+
 /// One request's state.
 #[derive(Debug)]
 pub struct Ctx {
@@ -183,6 +212,8 @@ pub struct Ctx {
     pub streamed: bool,
     /// Token counts.
     pub usage: Option<Usage>,
+    /// What it may cost whom a limit by tokens holds, until the upstream tells.
+    pub guess: Option<Guess>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why, when it did not end well.
@@ -237,6 +268,7 @@ impl Ctx {
             first: None,
             streamed: false,
             usage: None,
+            guess: None,
             outcome: Outcome::Answered,
             detail: None,
             unheeded: None,
@@ -342,11 +374,17 @@ impl Ctx {
         self.answered_by.as_ref().map(|(_, model)| &**model).or_else(kept)
     }
 
-    /// Takes what it used out of its caller's limits.
+    /// Takes what it used out of its caller's limits. Who leaves a stream pays for it as far as it came:
+    /// its upstream tells no more.
     pub fn pay(&self) {
-        if let (Some(payer), Some(usage)) = (&self.payer, self.usage) {
-            payer.spend_tokens(usage.total());
-        }
+        let Some(payer) = &self.payer else { return };
+        let left = self.outcome == Outcome::ClientGone;
+        let guess = self.guess.filter(|guess| left && guess.events > 0);
+        payer.spend_tokens(match (self.usage, guess) {
+            (Some(usage), _) => usage.total(),
+            (None, Some(guess)) => guess.prompt.saturating_add(guess.events),
+            (None, None) => return,
+        });
     }
 
     /// Hands the finished request to telemetry.

@@ -199,11 +199,11 @@ pub(super) fn choose_context(backend: &Backend, request: &Request, model: &str) 
 }
 
 /// Tokens of its prompt, guessed. What is malformed is told when it is translated.
-fn prompt_tokens(request: &Request) -> u64 {
+pub(super) fn prompt_tokens(request: &Request) -> u64 {
     match request.endpoint {
         Endpoint::Messages => count::message_tokens(&request.body).unwrap_or_default(),
         Endpoint::Responses => responses::prompt_tokens(&request.body),
-        Endpoint::Completions => completions::prompt_tokens(&request.body),
+        Endpoint::Completions | Endpoint::ApiGenerate => completions::prompt_tokens(&request.body),
         _ => context::prompt_tokens_estimate(&request.body),
     }
 }

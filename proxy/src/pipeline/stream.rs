@@ -60,6 +60,9 @@ impl Pipeline {
             let bytes = match step {
                 Step::Send(bytes) => {
                     push(&mut ticket, &bytes);
+                    if let Some(guess) = &mut ctx.guess {
+                        guess.count(&bytes);
+                    }
                     bytes
                 }
                 Step::Comment => COMMENT,

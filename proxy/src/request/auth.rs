@@ -162,6 +162,12 @@ impl Caller {
         self.key.is_some()
     }
 
+    /// Whether it has a limit by tokens.
+    #[must_use]
+    pub fn pays_tokens(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| key.tokens_per_minute.is_some())
+    }
+
     /// Takes one request out of the caller's limits and one of its places. What the gateway answers
     /// itself takes a place only: chat windows ask over and over what there is.
     ///
