@@ -18,6 +18,7 @@
 //! * [`anthropic`] translates `/v1/messages`, [`responses`] translates `/v1/responses`
 //! * [`context`]: how much context a request needs
 //! * [`count`]: the same for Anthropic's Messages API
+//! * [`opening`]: how a conversation begins
 //! * [`least`]: what a prompt has at the very least
 //! * `json`: reading JSON the way Go reads it
 
@@ -28,6 +29,7 @@ pub mod completions;
 pub mod context;
 pub mod count;
 pub mod least;
+pub mod opening;
 pub mod responses;
 pub mod stream;
 

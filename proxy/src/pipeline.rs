@@ -25,6 +25,7 @@ pub mod progress;
 pub mod rejection;
 pub mod relay;
 mod replicas;
+pub mod seats;
 pub mod source;
 pub mod state;
 pub mod stream;
@@ -48,12 +49,13 @@ use tokio::time::timeout;
 
 use self::backend::Standing;
 use self::ctx::{Ctx, Guess, Phase};
-use self::replicas::least_busy_first;
+use self::replicas::in_order;
 use self::state::{Shared, Snapshot};
 use crate::config::raw::Priority;
 use crate::error::{Error, Kind};
 use crate::ids::CallerName;
 use crate::listener::stream::ClientStream;
+use crate::native::opening;
 use crate::request::Request;
 use crate::request::auth::Caller;
 use crate::request::body::{self, ReadError};
@@ -367,7 +369,11 @@ impl Pipeline {
                 return Err(Error::new(Kind::ModelNotFound, message).param("model").into());
             }
         }
-        least_busy_first(snapshot, &mut plan.targets);
+        if plan.targets.len() > 1 {
+            ctx.opening = opening::opening(&request.body);
+            let seat = ctx.opening.and_then(|opening| self.shared.seats.of(opening));
+            in_order(snapshot, &mut plan.targets, seat.as_deref());
+        }
         Ok(plan)
     }
 

@@ -315,37 +315,6 @@ async fn what_is_no_whole_answer_is_none_and_the_next_target_serves() {
 }
 
 #[tokio::test]
-async fn of_equal_targets_the_least_busy_serves() {
-    let slow = || super::paced(4, Duration::from_millis(100));
-    for routes in [
-        "",
-        "routes:\n  - { model: \"*\", targets: [{ upstream: first }, { upstream: second }] }\n",
-    ] {
-        let hosts = [simulator(slow()).await, simulator(slow()).await];
-        let [first, second] = &hosts;
-        let config = format!(
-            "upstreams:\n{}{}{routes}",
-            upstream("first", first, "").replace("kind: ollama", "kind: openai"),
-            upstream("second", second, "").replace("kind: ollama", "kind: openai"),
-        );
-        let gateway = Gateway::start(BIN, &config);
-        let mut clients = Vec::new();
-        for number in 1..=6 {
-            let mut client = Connection::open(gateway.data).await;
-            client.post(CHAT, chat("")).await;
-            clients.push(client);
-            let all = || hosts.iter().map(|host| host.recorder().started()).sum::<usize>();
-            eventually("it is sent on", async || all() == number).await;
-        }
-        for client in &mut clients {
-            assert_eq!(client.response().await.status, 200);
-        }
-        let served = hosts.each_ref().map(|host| host.recorder().started());
-        assert_eq!(served, [3, 3], "{routes}");
-    }
-}
-
-#[tokio::test]
 async fn a_target_that_does_not_have_the_model_is_passed_over() {
     let models = |name| Settings { models: vec![Model::new(name, 1)], ..Settings::default() };
     let (first, second) = (simulator(models("other:1")).await, simulator(models(MODEL)).await);

@@ -15,6 +15,8 @@ mod forward;
 mod streams;
 // One upstream fails, another serves.
 mod failover;
+// Several can serve.
+mod replicas;
 // The client leaves, in every phase.
 mod leaving;
 // Everything that is bounded.

@@ -222,6 +222,8 @@ pub struct Ctx {
     pub unheeded: Option<&'static str>,
     /// What an upstream leaves out of its prompt.
     pub cut: Option<Cut>,
+    /// The beginning of its conversation, where several targets could answer it.
+    pub opening: Option<u64>,
     /// What plugins decided, where there were any.
     pub trail: Option<Box<Trail>>,
     /// The plugins that its answer passes.
@@ -273,6 +275,7 @@ impl Ctx {
             detail: None,
             unheeded: None,
             cut: None,
+            opening: None,
             trail: None,
             shaper: None,
             shaped: None,

@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::backend::Backend;
 use super::embedder::{self, SharedEmbedder};
+use super::seats::Seats;
 use crate::cache::Cache;
 use crate::cache::flight::Flights;
 use crate::config::Config;
@@ -138,6 +139,8 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// What plugins decided lately.
     pub decisions: Decisions,
+    /// Where conversations were answered.
+    pub seats: Seats,
     /// Requests being answered that others may follow.
     pub flights: Arc<Flights<super::cache::Origin>>,
     /// The GPUs of this machine.
@@ -171,6 +174,7 @@ impl Shared {
             log,
             connections,
             decisions: Decisions::default(),
+            seats: Seats::default(),
             flights: Arc::default(),
             gpus,
             learned,
