@@ -15,20 +15,21 @@ pub(super) fn in_order(snapshot: &Snapshot, targets: &mut [Target], seat: Option
         |target: &Target| snapshot.backends[target.upstream].residency.of(&target.model).resident;
     // Of what is nowhere loaded, and of servers that do not say, none is worse.
     let loaded = targets.iter().any(|target| resident(target) == Some(true));
-    let busy = |target: &Target| {
+    let load = |target: &Target| {
         let gate = &snapshot.backends[target.upstream].gate;
-        gate.in_flight() + gate.waiting()
+        let cold = loaded && resident(target) == Some(false);
+        (cold, gate.in_flight() + gate.waiting())
     };
     for equal in targets.chunk_by_mut(|one, next| one.weight == next.weight) {
-        let least = equal.iter().map(busy).min().unwrap_or(0);
+        let least = equal.iter().map(load).min();
         equal.sort_by_cached_key(|target| {
             let backend = &snapshot.backends[target.upstream];
             let places = backend.origin.config.max_concurrent;
+            let (cold, busy) = load(target);
             // Where nobody said how many work at one time, the second may have to wait.
-            let is_free = places != DEFAULT_MAX_CONCURRENT && busy(target) < places;
-            let stays = seat == Some(backend.name()) && (is_free || busy(target) == least);
-            let cold = loaded && resident(target) == Some(false);
-            (cold, !stays, busy(target))
+            let is_free = places != DEFAULT_MAX_CONCURRENT && busy < places;
+            let stays = seat == Some(backend.name()) && (is_free || least == Some((cold, busy)));
+            (cold, !stays, busy)
         });
     }
 }
