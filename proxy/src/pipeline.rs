@@ -369,10 +369,11 @@ impl Pipeline {
                 return Err(Error::new(Kind::ModelNotFound, message).param("model").into());
             }
         }
+        ctx.opening = None;
         if plan.targets.len() > 1 {
             ctx.opening = opening::opening(&request.body);
             let seat = ctx.opening.and_then(|opening| self.shared.seats.of(opening));
-            in_order(snapshot, &mut plan.targets, seat.as_deref());
+            in_order(snapshot, &mut plan.targets, seat.as_ref());
         }
         Ok(plan)
     }

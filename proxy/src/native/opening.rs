@@ -4,7 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::value::RawValue;
 
-use super::json::{Keys, each, members, text};
+use super::json::{Keys, each, is_string, members, text};
+use super::texts::inner;
 
 /// Bytes of each end of a message that are looked at.
 const ENDS: usize = 2048;
@@ -17,7 +18,6 @@ pub fn opening(body: &[u8]) -> Option<u64> {
     let names = ["model", "system", "instructions", "messages", "input"];
     let [model, system, instructions, messages, input] =
         members(body, Keys::AnyCase, names).ok()?;
-    // Always with the same key: replicas of the gateway agree.
     let mut hash = DefaultHasher::new();
     for piece in [model, system, instructions].into_iter().flatten() {
         add(piece, &mut hash);
@@ -28,8 +28,11 @@ pub fn opening(body: &[u8]) -> Option<u64> {
         messages.or(input)?,
         || (),
         |message| {
-            add(message, &mut hash);
-            let [role] = members(message.get(), Keys::AnyCase, ["role"]).unwrap_or_default();
+            let names = ["role", "content"];
+            let [role, content] = members(message.get(), Keys::AnyCase, names).unwrap_or_default();
+            for piece in [role, content].into_iter().flatten() {
+                add(piece, &mut hash);
+            }
             spoke = role.and_then(text).is_some_and(|role| role == "user");
             if spoke { Err(()) } else { Ok(()) }
         },
@@ -37,9 +40,31 @@ pub fn opening(body: &[u8]) -> Option<u64> {
     (spoke && ended.is_err()).then(|| hash.finish())
 }
 
-/// A long message differs from others at one of its ends, or in length.
+/// Adds a text, or the texts of parts: what else a part says, such as where a client wants its prompt cached,
+/// may change from turn to turn.
 fn add(piece: &RawValue, hash: &mut DefaultHasher) {
-    let bytes = piece.get().as_bytes();
+    if is_string(piece) {
+        add_text(inner(piece), hash);
+        return;
+    }
+    let parts: Result<(), ()> = each(
+        piece,
+        || (),
+        |part| {
+            let [words] = members(part.get(), Keys::AnyCase, ["text"]).unwrap_or_default();
+            if let Some(words) = words.filter(|words| is_string(words)) {
+                add_text(inner(words), hash);
+            }
+            Ok(())
+        },
+    );
+    // What is neither says nothing.
+    parts.unwrap_or_default();
+}
+
+/// A long text differs from others at one of its ends, or in length.
+fn add_text(text: &str, hash: &mut DefaultHasher) {
+    let bytes = text.as_bytes();
     bytes.len().hash(hash);
     bytes[..bytes.len().min(ENDS)].hash(hash);
     bytes[bytes.len().saturating_sub(ENDS)..].hash(hash);
@@ -74,6 +99,13 @@ mod tests {
         let long = |middle: &str| "x".repeat(3000) + middle + &"y".repeat(3000);
         let ends = |middle: &str| of(&json!({ "messages": [said("user", &long(middle))] }));
         assert_ne!(ends("a"), ends("bb"));
+        let parts = |more: Value| {
+            let mut part = json!({ "type": "text", "text": "hi" });
+            part["cache_control"] = more;
+            of(&json!({ "system": [part], "messages": [{ "role": "user", "content": [part] }] }))
+        };
+        let plain = of(&json!({ "system": "hi", "messages": [first] }));
+        assert_eq!([parts(Value::Null), parts(json!({ "type": "ephemeral" }))], [plain, plain]);
     }
 
     #[test]

@@ -152,24 +152,24 @@ pub struct Guess {
     prompt: u64,
     /// Events of its stream so far, about as many as tokens.
     events: u64,
-    /// What ends an event.
-    end: &'static [u8],
+    framing: Framing,
 }
 
 impl Guess {
     /// Of nothing streamed yet, for a prompt of some tokens.
     #[must_use]
     pub fn new(prompt: u64, framing: Framing) -> Self {
-        let end: &[u8] = match framing {
-            Framing::Sse => b"\n\n",
-            Framing::Lines => b"\n",
-        };
-        Self { prompt, events: 0, end }
+        Self { prompt, events: 0, framing }
     }
 
-    /// Counts the events in `bytes`, which are sent.
+    /// Counts the events in `bytes`, which are sent; comments are none.
     pub fn count(&mut self, bytes: &[u8]) {
-        self.events += memchr::memmem::find_iter(bytes, self.end).count() as u64;
+        let found = |what: &[u8]| memchr::memmem::find_iter(bytes, what).count();
+        let events = match self.framing {
+            Framing::Sse => usize::from(bytes.starts_with(b"data:")) + found(b"\ndata:"),
+            Framing::Lines => found(b"\n"),
+        };
+        self.events += events as u64;
     }
 }
 
@@ -377,13 +377,12 @@ impl Ctx {
         self.answered_by.as_ref().map(|(_, model)| &**model).or_else(kept)
     }
 
-    /// Takes what it used out of its caller's limits. Who leaves a stream pays for it as far as it came:
-    /// its upstream tells no more.
+    /// Takes what it used out of its caller's limits: what the upstream told, else what came of its stream,
+    /// unless the upstream itself broke that off.
     pub fn pay(&self) {
         let Some(payer) = &self.payer else { return };
-        let left = self.outcome == Outcome::ClientGone;
-        let guess = self.guess.filter(|guess| left && guess.events > 0);
-        payer.spend_tokens(match (self.usage, guess) {
+        let came = |guess: &Guess| guess.events > 0 && self.outcome != Outcome::Cut;
+        payer.spend_tokens(match (self.usage, self.guess.filter(came)) {
             (Some(usage), _) => usage.total(),
             (None, Some(guess)) => guess.prompt.saturating_add(guess.events),
             (None, None) => return,
@@ -414,5 +413,24 @@ impl Ctx {
             streamed: self.streamed,
             usage: self.usage,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_counted_however_they_are_framed() {
+        for (sent, framing, events) in [
+            ("data: a\n\ndata: b\n\n", Framing::Sse, 2),
+            ("data: a\r\n\r\ndata: b\r\n\r\n", Framing::Sse, 2),
+            ("event: x\ndata: {}\n\n: loading\n\n", Framing::Sse, 1),
+            ("{}\n{}\n", Framing::Lines, 2),
+        ] {
+            let mut guess = Guess::new(0, framing);
+            guess.count(sent.as_bytes());
+            assert_eq!(guess.events, events, "{sent:?}");
+        }
     }
 }

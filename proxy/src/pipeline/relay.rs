@@ -45,9 +45,6 @@ impl Pipeline {
         ctx.answered_by = Some((Arc::clone(&backend), Arc::clone(&model)));
         ctx.first = Some(ctx.started.elapsed());
         ctx.cut = cut;
-        if let Some(opening) = ctx.opening.filter(|_| begun.reply.status.is_success()) {
-            self.shared.seats.take(opening, backend.name());
-        }
         let mut reply = begun.reply;
         // Only a part's length is the upstream's to say.
         let length = match &begun.body {

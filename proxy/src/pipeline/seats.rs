@@ -9,7 +9,22 @@ use parking_lot::Mutex;
 /// Conversations that are remembered, at most twice as many.
 const REMEMBERED: usize = 4096;
 
-/// The upstreams of the latest conversations.
+/// Who answered a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    upstream: Arc<str>,
+    model: Arc<str>,
+}
+
+impl Seat {
+    /// Whether it is at `upstream`, with `model`.
+    #[must_use]
+    pub fn is(&self, upstream: &str, model: &str) -> bool {
+        *self.upstream == *upstream && *self.model == *model
+    }
+}
+
+/// Those of the latest conversations.
 #[derive(Debug, Default)]
 pub struct Seats {
     known: Mutex<Known>,
@@ -18,28 +33,29 @@ pub struct Seats {
 /// Those of late, and those before them, which go when there are too many of late.
 #[derive(Debug, Default)]
 struct Known {
-    late: HashMap<u64, Arc<str>>,
-    before: HashMap<u64, Arc<str>>,
+    late: HashMap<u64, Seat>,
+    before: HashMap<u64, Seat>,
 }
 
 impl Seats {
-    /// The upstream that answered the conversation with this opening last.
+    /// Who answered the conversation with this opening last.
     #[must_use]
-    pub fn of(&self, opening: u64) -> Option<Arc<str>> {
+    pub fn of(&self, opening: u64) -> Option<Seat> {
         let known = self.known.lock();
         known.late.get(&opening).or_else(|| known.before.get(&opening)).cloned()
     }
 
-    /// Remembers that `upstream` answered it.
-    pub fn take(&self, opening: u64, upstream: &str) {
+    /// Remembers that `model` at `upstream` answered it.
+    pub fn take(&self, opening: u64, upstream: &str, model: &Arc<str>) {
         let mut known = self.known.lock();
-        if known.late.get(&opening).is_some_and(|seat| **seat == *upstream) {
+        if known.late.get(&opening).is_some_and(|seat| seat.is(upstream, model)) {
             return;
         }
         if known.late.len() >= REMEMBERED {
             known.before = std::mem::take(&mut known.late);
         }
-        known.late.insert(opening, upstream.into());
+        let seat = Seat { upstream: upstream.into(), model: Arc::clone(model) };
+        known.late.insert(opening, seat);
     }
 }
 
@@ -49,16 +65,17 @@ mod tests {
 
     #[test]
     fn the_latest_are_remembered_and_the_oldest_go() {
-        let seats = Seats::default();
-        seats.take(0, "a");
-        seats.take(0, "b");
-        assert_eq!(seats.of(0).as_deref(), Some("b"));
+        let (seats, model) = (Seats::default(), "m".into());
+        seats.take(0, "a", &model);
+        seats.take(0, "b", &model);
+        let is_b = || seats.of(0).is_some_and(|seat| seat.is("b", "m") && !seat.is("b", "n"));
+        assert!(is_b());
         for opening in 1..=REMEMBERED as u64 {
-            seats.take(opening, "a");
+            seats.take(opening, "a", &model);
         }
-        assert_eq!(seats.of(0).as_deref(), Some("b"), "it is among those before");
+        assert!(is_b(), "it is among those before");
         for opening in 0..2 * REMEMBERED as u64 {
-            seats.take(opening + 10_000, "a");
+            seats.take(opening + 10_000, "a", &model);
         }
         assert_eq!(seats.of(0), None);
         let known = seats.known.lock();

@@ -130,6 +130,9 @@ impl Pipeline {
                 Ok(News::Parts(parts)) => {
                     for part in parts {
                         between_events = part.ends_with(b"\n\n");
+                        if let Some(guess) = &mut ctx.guess {
+                            guess.count(&part);
+                        }
                         downstream::part(session, part).await?;
                     }
                 }

@@ -55,6 +55,14 @@ impl Pipeline {
         };
         if let Ok(answer) = &result {
             let to = answer.backend.name();
+            // A fallback is no place to come back to.
+            let mut equals = plan.targets.iter().map(|one| snapshot.backends[one.upstream].name());
+            if let Some(opening) = ctx.opening
+                && answer.begun.reply.status.is_success()
+                && equals.any(|one| one == to)
+            {
+                self.shared.seats.take(opening, to, &answer.model);
+            }
             for (upstream, why) in progress.upstreams_passed().filter(|(one, _)| *one != to) {
                 self.shared.events.went_elsewhere(upstream, to, why);
             }
@@ -102,6 +110,7 @@ impl Pipeline {
             (Err(_), Some(_) | None) => return Err(Stop::Gone),
         };
         match done {
+            Err(_) if ctx.client_gone => Err(Stop::Gone),
             Err(error) if ctx.committed => {
                 relay::fail_committed(session, ctx, &error).await?;
                 Err(Stop::Cut(error.message.into_owned()))
