@@ -183,6 +183,36 @@ async fn a_stream_that_its_client_left_is_paid_for_as_far_as_it_came() {
 }
 
 #[tokio::test]
+async fn a_stream_that_others_follow_is_paid_for() {
+    let (key, hash) = made("carol");
+    let config = format!("keys: [{{ name: carol, hash: \"{hash}\", tokens_per_minute: 100 }}]");
+    let (gateway, simulator) = pair(paced(30, Duration::from_millis(20)), &config).await;
+    let body = chat(r#""seed":1,"stream":true"#);
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: g\r\nx-api-key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        let mut connection = Connection::open(gateway.data).await;
+        connection.send(&head).await;
+        assert_eq!(connection.head().await.status, 200);
+        both.push(connection);
+    }
+    for connection in &mut both {
+        connection.body().await.expect("its end");
+    }
+    assert_eq!(simulator.recorder().started(), 1, "one follows the other");
+    let left = async || -> u64 {
+        let list = format!("GET /v1/models HTTP/1.1\r\nHost: g\r\nx-api-key: {key}");
+        let list = request(gateway.data, &list, b"").await;
+        list.header("x-ratelimit-remaining-tokens").expect("a limit").parse().expect("a number")
+    };
+    eventually("it is paid", async || left().await < 85).await;
+    assert!(left().await > 40, "once");
+}
+
+#[tokio::test]
 async fn an_answer_from_the_cache_takes_no_tokens() {
     // One more than an answer of the simulator takes.
     let (gateway, simulator, header) = limited("tokens_per_minute: 20").await;
