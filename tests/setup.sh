@@ -68,6 +68,13 @@ build() {
     have cargo || { say "Rust is missing; install it from https://rustup.rs and run this again"; exit 1; }
     # shellcheck disable=SC2046
     install $(missing cc=gcc make=make cmake=cmake curl=curl)
+    # rustup brings what rust-toolchain.toml names by itself, unless it is told not to.
+    target=wasm32-wasip2
+    if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
+        have rustup || { say "this Rust has no target $target, which the plugins are built for"; exit 1; }
+        say "installing the Rust target $target"
+        rustup --quiet target add "$target"
+    fi
 }
 
 nodejs() { # 20 or newer, for componentize-js; Debian 12 has 18, and 400 packages for its npm
