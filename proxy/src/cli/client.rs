@@ -8,8 +8,8 @@ use clap::Args;
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::config::UpstreamConfig;
 use crate::config::units::{Secret, SecretSource};
-use crate::config::{Config, UpstreamConfig};
 use crate::upstream::{Origin, Pool, ask};
 
 /// Where the admin listener is unless told otherwise.
@@ -38,20 +38,15 @@ impl Where {
     pub(super) fn client(&self) -> Result<Client, String> {
         let given = self.admin.clone().or_else(|| std::env::var("SLUICEGATE_ADMIN").ok());
         let url = given.unwrap_or_else(|| DEFAULT.to_owned());
-        let defaults = Config::defaults(&[("OLLAMA_HOST".to_owned(), url.clone())].into())
-            .map_err(|_| format!("`{url}` is no URL such as {DEFAULT}"))?;
-        let upstream = defaults.upstreams.into_iter().next();
-        let config = UpstreamConfig {
-            name: url,
-            api_key: self.token()?,
-            ..upstream.ok_or("there is no gateway to ask")?
-        };
+        let upstream = UpstreamConfig::at(&url)
+            .map_err(|why| format!("{why}; expected a URL such as {DEFAULT}"))?;
+        let config = UpstreamConfig { name: url, api_key: self.token()?, ..upstream };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|cause| cause.to_string())?;
         let tls = match config.origin.scheme_str() {
-            Some("https") => Some(crate::upstream::io::tls_config()?),
+            Some("https") => Some(crate::upstream::connect::tls_config()?),
             _ => None,
         };
         Ok(Client { origin: Origin::new(config, tls.as_ref())?, pool: Arc::default(), runtime })
@@ -109,5 +104,21 @@ impl Client {
             }
             ask::Unanswered::Status(_, text) | ask::Unanswered::Unusable(text) => text.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_found_where_its_admin_listener_is_by_default() {
+        for admin in [DEFAULT, "127.0.0.1:9464", "http://127.0.0.1:8080"] {
+            let there = Where { admin: Some(admin.to_owned()), token: None };
+            assert!(there.client().is_ok(), "{admin}");
+        }
+        let nowhere = Where { admin: Some("ftp://x".into()), token: None };
+        let why = nowhere.client().err().expect("no URL");
+        assert!(why.contains("ftp://x") && why.contains(DEFAULT), "{why}");
     }
 }

@@ -145,22 +145,34 @@ fn upstreams(
     if !raw.upstreams.is_empty() {
         return raw.upstreams.iter().map(|(name, given)| upstream(name, given, source)).collect();
     }
-    let url = ollama_host.map_or_else(|| DEFAULT_OLLAMA.to_owned(), url::of_ollama_host);
-    let (origin, base_path) = url::origin(&url, UpstreamKind::Ollama)
-        .map_err(|why| ConfigError::general(format!("$OLLAMA_HOST is `{url}`: {why}")))?;
-    Ok(vec![UpstreamConfig {
-        name: "host".into(),
-        origin,
-        base_path,
-        kind: UpstreamKind::Ollama,
-        api_key: None,
-        max_concurrent: DEFAULT_MAX_CONCURRENT,
-        vram: None,
-        gpus: GpusBehind::default(),
-        models: Vec::new(),
-        container: None,
-        timeouts: Timeouts::default(),
-    }])
+    UpstreamConfig::at(ollama_host.unwrap_or(DEFAULT_OLLAMA))
+        .map(|upstream| vec![upstream])
+        .map_err(|why| ConfigError::general(format!("$OLLAMA_HOST: {why}")))
+}
+
+impl UpstreamConfig {
+    /// The server at an address spelt as `$OLLAMA_HOST` may be, with the defaults for all else.
+    ///
+    /// # Errors
+    /// When it is no such address.
+    pub fn at(host: &str) -> Result<Self, String> {
+        let url = url::of_ollama_host(host);
+        let (origin, base_path) = url::origin(&url, UpstreamKind::Ollama)
+            .map_err(|why| format!("`{url}` is no address: {why}"))?;
+        Ok(Self {
+            name: "host".into(),
+            origin,
+            base_path,
+            kind: UpstreamKind::Ollama,
+            api_key: None,
+            max_concurrent: DEFAULT_MAX_CONCURRENT,
+            vram: None,
+            gpus: GpusBehind::default(),
+            models: Vec::new(),
+            container: None,
+            timeouts: Timeouts::default(),
+        })
+    }
 }
 
 /// An upstream that is this gateway itself would be asked by itself for ever.
