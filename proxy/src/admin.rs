@@ -11,11 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use http::uri::Authority;
 use http::{Method, StatusCode};
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
@@ -27,13 +24,20 @@ use crate::cache::Cache;
 use crate::config::units::Secret;
 use crate::error::{Dialect, Error, Kind};
 use crate::gpu::{Point, Report};
+use crate::http1::Io;
+use crate::listener::accept::Application;
 use crate::openai::bearer;
 use crate::plugin::record::Decision;
 use crate::response::downstream::{self, Head};
+use crate::session::Session;
+use crate::session::http1::Http1;
+use crate::session::stream::ClientStream;
 use crate::telemetry::events::Event;
 
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a part of an answer may wait to be taken.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Events on one screen.
 const SHOWN_EVENTS: usize = 20;
 /// The exposition format of Prometheus.
@@ -93,9 +97,24 @@ impl Admin {
         Self { source }
     }
 
-    async fn answer(&self, session: &mut ServerSession) -> Result<(Head, Bytes), Error> {
-        let path = session.req_header().uri.path().to_owned();
-        let path = path.as_str();
+    /// Serves one request; `None` where the connection carries no other.
+    async fn serve_next(&self, mut connection: Http1) -> Option<Http1> {
+        let head = timeout(HEAD_TIMEOUT, connection.read_head()).await.ok()?.ok()?;
+        let mut session = Session::http1(connection, head, WRITE_TIMEOUT);
+        let (head, body) = self
+            .answer(&mut session)
+            .await
+            .unwrap_or_else(|error| downstream::error(&error, Dialect::OpenAi));
+        if !session.is_read() {
+            downstream::discard_small(&mut session).await;
+        }
+        session.send(head, body).await.ok()?;
+        session.finish().await
+    }
+
+    async fn answer(&self, session: &mut Session) -> Result<(Head, Bytes), Error> {
+        let path = session.head.path.clone();
+        let path = &*path;
         if !matches!(path, "/healthz" | "/readyz") {
             self.authorize(session)?;
         }
@@ -106,7 +125,7 @@ impl Admin {
             models::act(self.source.as_ref(), session, action).await?;
             return json(StatusCode::OK, &serde_json::json!({ "done": true }));
         }
-        let header = session.req_header();
+        let header = &session.head;
         let of_cache = path
             .strip_prefix(cache::PATH)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -120,7 +139,7 @@ impl Admin {
             return Err(error);
         }
         if of_cache {
-            let query = header.uri.query().unwrap_or_default();
+            let query = header.query.as_deref().unwrap_or_default();
             let text = cache::answer(&self.source.cache(), &header.method, path, query).await?;
             return Ok(page(StatusCode::OK, "application/json", text));
         }
@@ -180,9 +199,9 @@ impl Admin {
         }
     }
 
-    fn authorize(&self, session: &ServerSession) -> Result<(), Error> {
+    fn authorize(&self, session: &Session) -> Result<(), Error> {
         let Some(token) = self.source.token() else { return Ok(()) };
-        let given = bearer(&session.req_header().headers).unwrap_or_default();
+        let given = bearer(&session.head.fields).unwrap_or_default();
         // Hashes have one length, so the comparison tells nothing of the token's.
         let same = blake3::hash(given)
             .as_bytes()
@@ -196,12 +215,12 @@ impl Admin {
 
 /// Without a token, whoever is on this machine may do all of it, but for web pages in their browsers: not
 /// from another origin, and not under a name that somebody made point here (DNS rebinding).
-fn refuse_pages(session: &ServerSession) -> Result<(), Error> {
-    let header = session.req_header();
-    let here = session.server_addr().and_then(|address| address.as_inet());
-    let loopback = here.is_some_and(|address| address.ip().to_canonical().is_loopback());
-    let named = header.uri.authority().map(|authority| authority.as_str());
-    let host = header.headers.get(HOST).and_then(|host| host.to_str().ok());
+fn refuse_pages(session: &Session) -> Result<(), Error> {
+    let header = &session.head;
+    let here = session.server_address();
+    let loopback = here.is_some_and(|address| address.to_canonical().is_loopback());
+    let named = header.authority.as_deref();
+    let host = header.fields.text("host");
     let local = |host: &str| {
         let parsed = host.parse::<Authority>();
         let name = parsed.map_or_else(|_| "?.".to_owned(), |one| one.host().to_ascii_lowercase());
@@ -211,7 +230,7 @@ fn refuse_pages(session: &ServerSession) -> Result<(), Error> {
         private || !name.contains('.') || address.parse::<IpAddr>().is_ok()
     };
     let foreign = loopback && !named.or(host).is_none_or(local);
-    if foreign || header.headers.contains_key(ORIGIN) {
+    if foreign || header.fields.has("origin") {
         let message = "web pages may not use the admin listener; reach it as localhost or by its \
                        address, or give it an `admin_token`";
         return Err(Error::new(Kind::Forbidden, message));
@@ -221,7 +240,7 @@ fn refuse_pages(session: &ServerSession) -> Result<(), Error> {
 
 fn page(status: StatusCode, kind: &'static str, text: String) -> (Head, Bytes) {
     let mut head = Head::new(status);
-    head.set(CONTENT_TYPE, HeaderValue::from_static(kind));
+    head.set("content-type", kind);
     (head, Bytes::from(text))
 }
 
@@ -231,25 +250,14 @@ fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<(Head, Bytes), Er
     Ok(page(status, "application/json", text + "\n"))
 }
 
-#[async_trait]
-impl HttpServerApp for Admin {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        _: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        session.set_keepalive(Some(0));
-        match timeout(HEAD_TIMEOUT, session.read_request()).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false) | Err(_)) | Err(_) => return None,
+impl Application for Admin {
+    async fn http1(self: Arc<Self>, io: Io, _: ShutdownWatch) {
+        let mut next = Some(Http1::new(io));
+        while let Some(connection) = next {
+            next = self.serve_next(connection).await;
         }
-        let (head, body) = self
-            .answer(&mut session)
-            .await
-            .unwrap_or_else(|error| downstream::error(&error, Dialect::OpenAi));
-        downstream::whole(&mut session, head, body).await.ok()?;
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
     }
+
+    /// Nobody gets here: there is no TLS in which it could be agreed upon.
+    async fn http2(self: Arc<Self>, _: ClientStream, _: ShutdownWatch) {}
 }

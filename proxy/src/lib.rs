@@ -3,6 +3,7 @@
 //! # Layout, in the order of a request
 //!
 //! - [`listener`]: sockets, TLS, the limit on connections
+//! - [`session`]: a client's request and its answer, over HTTP/1.1 or 2
 //! - [`request`]: bytes → endpoint, caller, body, the fields that matter
 //! - [`plugin`]: WASM plugins on the way: route, rewrite, cache policy, answers
 //! - [`router`]: model name → targets
@@ -19,8 +20,8 @@
 //! - [`server`]: builds all of it, runs, reloads, drains
 //! - [`cli`]: the command line
 //!
-//! Below all of them: [`config`], [`error`], [`ids`], and the wire types of [`openai`] and
-//! [`ollama`].
+//! Below all of them: [`config`], [`error`], [`ids`], HTTP/1.1 itself ([`http1`]), and the wire
+//! types of [`openai`] and [`ollama`].
 
 pub mod admin;
 pub mod admission;
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod gpu;
+pub mod http1;
 pub mod ids;
 pub mod listener;
 pub mod native;
@@ -41,5 +43,6 @@ pub mod request;
 pub mod response;
 pub mod router;
 pub mod server;
+pub mod session;
 pub mod telemetry;
 pub mod upstream;

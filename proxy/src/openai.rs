@@ -2,16 +2,17 @@
 
 use std::borrow::Cow;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::de::{Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::http1::Fields;
+
 /// What `Authorization: Bearer` presents; the scheme's case does not matter (RFC 9110, 11.1).
 #[must_use]
-pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+pub fn bearer(client: &Fields) -> Option<&[u8]> {
+    let (scheme, token) = client.get("authorization")?.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }
 

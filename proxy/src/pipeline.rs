@@ -37,14 +37,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use pingora_core::apps::{
-    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream,
-};
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use pingora_http::RequestHeader;
 use tokio::time::timeout;
 
 use self::backend::Standing;
@@ -53,23 +49,28 @@ use self::replicas::in_order;
 use self::state::{Shared, Snapshot};
 use crate::config::raw::Priority;
 use crate::error::{Error, Kind};
+use crate::http1::{Io, RequestHead};
 use crate::ids::CallerName;
-use crate::listener::stream::ClientStream;
+use crate::listener::accept::Application;
 use crate::native::opening;
 use crate::request::Request;
 use crate::request::auth::Caller;
 use crate::request::body::{self, ReadError};
-use crate::request::cors;
+use crate::request::cors::{self, AllowedOrigin};
 use crate::request::endpoint::{Endpoint, dialect_of};
 use crate::request::headers::check_host;
 use crate::response::downstream::{self, ClientGone, Head};
 use crate::response::watch::Grammar;
 use crate::router::{self, Plan};
+use crate::session::Session;
+use crate::session::http1::{Http1, NoHead};
+use crate::session::http2::Http2;
+use crate::session::stream::ClientStream;
 use crate::telemetry::{Outcome, Registry};
 use crate::upstream::Pool;
 
 /// A request's own wish to go after others: `batch`, or `interactive`, which is none.
-const X_PRIORITY: HeaderName = HeaderName::from_static("x-sluicegate-priority");
+const X_PRIORITY: &str = "x-sluicegate-priority";
 /// A model list younger than this is not asked for again before a model is called unknown.
 const CATALOGUE_AGE: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -114,6 +115,7 @@ pub struct Pipeline {
     pool: Arc<Pool>,
     registry: Registry,
     options: HttpServerOptions,
+    h2c: bool,
 }
 
 impl Pipeline {
@@ -121,9 +123,8 @@ impl Pipeline {
     #[must_use]
     pub fn new(shared: Arc<Shared>, h2c: bool) -> Self {
         let mut options = HttpServerOptions::default();
-        options.h2c = h2c;
         options.h2_idle_timeout = Some(shared.snapshot.load().config.limits.header_timeout.0);
-        Self { shared, pool: Arc::default(), registry: Registry::default(), options }
+        Self { shared, pool: Arc::default(), registry: Registry::default(), options, h2c }
     }
 
     /// The worker's idle upstream connections.
@@ -133,29 +134,52 @@ impl Pipeline {
     }
 
     /// Reads one request's head; `None` when there is nothing to answer.
-    async fn read_head(&self, session: &mut ServerSession, snapshot: &Snapshot) -> Option<()> {
-        session.set_keepalive(Some(0));
-        session.set_write_timeout(Some(snapshot.config.limits.write_timeout.0));
+    async fn read_head(
+        &self,
+        connection: &mut Http1,
+        snapshot: &Snapshot,
+    ) -> Option<Result<RequestHead, Error>> {
         let wait = snapshot.config.limits.header_timeout.0;
-        let cause = match timeout(wait, session.read_request()).await {
-            Ok(Ok(true)) => return Some(()),
-            Ok(Ok(false)) => return None,
-            Ok(Err(cause)) => {
-                // Its text may hold the head, and that a key.
-                tracing::debug!(kind = cause.etype().as_str(), "unreadable request");
-                Error::new(Kind::InvalidRequest, "this is not a valid HTTP request")
+        match timeout(wait, connection.read_head()).await {
+            Ok(Ok(head)) => Some(Ok(head)),
+            Ok(Err(NoHead::Ended)) => None,
+            Ok(Err(NoHead::Unreadable(cause))) => {
+                let message = format!("this is not a valid HTTP request: {cause}");
+                Some(Err(Error::new(Kind::InvalidRequest, message)))
             }
             // A connection that merely idled is closed without a word.
-            Err(_) if !has_unanswered_bytes(session) => return None,
-            Err(_) => Error::new(Kind::RequestTimeout, "the request's head did not arrive in time"),
-        };
-        downstream::unreadable(session, &cause).await;
-        None
+            Err(_) if !connection.has_heard() => None,
+            Err(_) => {
+                let message = "the request's head did not arrive in time";
+                Some(Err(Error::new(Kind::RequestTimeout, message)))
+            }
+        }
     }
 
-    async fn serve(&self, session: &mut ServerSession, snapshot: &Snapshot) -> bool {
+    /// Serves one request; `None` where the connection carries no other.
+    async fn serve_next(&self, mut connection: Http1, closing: bool) -> Option<Http1> {
+        let snapshot = self.shared.snapshot.load_full();
+        let limit = snapshot.config.limits.write_timeout.0;
+        let head = match self.read_head(&mut connection, &snapshot).await? {
+            Ok(head) => head,
+            Err(cause) => {
+                downstream::unreadable(connection, &cause, limit).await;
+                return None;
+            }
+        };
+        let mut session = Session::http1(connection, head, limit);
+        if closing {
+            session.end_connection();
+        }
+        if !self.serve(&mut session, &snapshot).await {
+            return None;
+        }
+        session.finish().await
+    }
+
+    async fn serve(&self, session: &mut Session, snapshot: &Snapshot) -> bool {
         let _active = self.shared.enter();
-        let mut ctx = Ctx::new(session.req_header());
+        let mut ctx = Ctx::new(&session.head);
         let ended = self.answer(session, snapshot, &mut ctx).await;
         let reusable = match ended {
             Ok(()) => true,
@@ -166,12 +190,15 @@ impl Pipeline {
                 let (mut head, body) = downstream::error(&error, ctx.dialect);
                 ctx.common_headers(&mut head);
                 if error.close {
-                    session.set_keepalive(None);
-                } else if !session.is_body_done() {
+                    session.end_connection();
+                } else if !session.is_read() {
                     downstream::discard_small(session).await;
                 }
+                if !session.is_read() {
+                    session.end_connection();
+                }
                 let sent = self.send_whole(session, &mut ctx, head, body).await;
-                if sent.is_ok() && !session.is_body_done() {
+                if sent.is_ok() && !session.is_read() {
                     downstream::linger(session).await;
                 }
                 sent.is_ok() && !error.close
@@ -210,13 +237,13 @@ impl Pipeline {
 
     async fn send_whole(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         ctx: &mut Ctx,
         head: Head,
         body: Bytes,
     ) -> Result<(), ClientGone> {
         ctx.status = head.status().as_u16();
-        let sent = downstream::whole(session, head, body).await;
+        let sent = session.send(head, body).await;
         if sent.is_err() {
             ctx.outcome = Outcome::ClientGone;
         }
@@ -226,25 +253,24 @@ impl Pipeline {
     /// The order of a request.
     async fn answer(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
-        refuse_bare_line_feeds(session)?;
-        let header = session.req_header();
-        if session.as_http1().is_some() {
-            check_host(header.version, &header.headers)?;
+        let header = &session.head;
+        if session.is_http1() {
+            check_host(header)?;
         }
-        ctx.dialect = dialect_of(header.uri.path());
-        ctx.origin = cors::check(&header.headers, &snapshot.config.cors_origins)?;
+        ctx.dialect = dialect_of(&header.path);
+        ctx.origin = cors::check(&header.fields, &snapshot.config.cors_origins)?;
         if header.method == Method::OPTIONS
             && let Some(head) = preflight(session, ctx)
         {
             return Ok(self.send_whole(session, ctx, head, Bytes::new()).await?);
         }
-        let endpoint = Endpoint::resolve(&header.method, header.uri.path())?;
+        let endpoint = Endpoint::resolve(&header.method, &header.path)?;
         ctx.endpoint = endpoint.path();
-        let caller = Arc::clone(snapshot.callers.authenticate(&header.headers)?);
+        let caller = Arc::clone(snapshot.callers.authenticate(&header.fields)?);
         ctx.caller = caller.name.clone();
         ctx.tenant = caller.tenant().map(str::to_owned);
         ctx.standing = standing(&caller, header)?;
@@ -304,7 +330,7 @@ impl Pipeline {
 
     async fn finish_local(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         ctx: &mut Ctx,
         mut head: Head,
         body: Bytes,
@@ -315,12 +341,12 @@ impl Pipeline {
 
     async fn read_request(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         endpoint: Endpoint,
     ) -> Result<Request, Stop> {
         let body = body::read(session, &snapshot.config.limits, &self.shared.budget).await?;
-        let query = session.req_header().uri.query().unwrap_or("");
+        let query = session.head.query.as_deref().unwrap_or("");
         Ok(Request::parse(endpoint, query, body)?)
     }
 
@@ -328,19 +354,19 @@ impl Pipeline {
     /// is watched meanwhile.
     async fn plan(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         request: &Request,
         ctx: &mut Ctx,
     ) -> Result<Plan, Stop> {
         let plan = self.plan_for(session, snapshot, &request.scan.model, request, ctx).await?;
-        ctx.reason = HeaderValue::from_static(plan.reason);
+        ctx.reason = plan.reason.into();
         Ok(plan)
     }
 
     pub(super) async fn plan_for(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         model: &str,
         request: &Request,
@@ -354,7 +380,7 @@ impl Pipeline {
                 tokio::select! {
                     biased;
                     plan = self.plan_by_own_name(snapshot, model) => plan?,
-                    () = downstream::client_left(session) => return Err(Stop::Gone),
+                    () = session.client_left() => return Err(Stop::Gone),
                 }
             }
         };
@@ -392,8 +418,8 @@ impl Pipeline {
 }
 
 /// The caller as admission sees it. A request may lower its own priority, not raise it.
-fn standing(caller: &Caller, header: &RequestHeader) -> Result<Standing, Error> {
-    let priority = match header.headers.get(X_PRIORITY).map(HeaderValue::as_bytes) {
+fn standing(caller: &Caller, head: &RequestHead) -> Result<Standing, Error> {
+    let priority = match head.fields.get(X_PRIORITY) {
         Some(b"batch") => Priority::Batch,
         None | Some(b"interactive") => caller.priority(),
         Some(_) => {
@@ -406,59 +432,49 @@ fn standing(caller: &Caller, header: &RequestHeader) -> Result<Standing, Error> 
     Ok(Standing { caller: Arc::clone(name), weight: caller.weight(), priority })
 }
 
-fn has_unanswered_bytes(session: &ServerSession) -> bool {
-    let stream = session.stream().and_then(|stream| stream.as_any().downcast_ref::<ClientStream>());
-    stream.is_some_and(ClientStream::has_unanswered_bytes)
-}
-
-/// pingora's parser, as RFC 9112 (2.2) allows, takes a bare LF as a line end; other parsers on the
-/// way may not, and that difference is what smuggling lives on.
-fn refuse_bare_line_feeds(session: &ServerSession) -> Result<(), Error> {
-    let Some(http1) = session.as_http1() else { return Ok(()) };
-    let raw = http1.get_headers_raw_bytes();
-    let bare = memchr::memchr_iter(b'\n', &raw).any(|at| at == 0 || raw[at - 1] != b'\r');
-    if bare {
-        let message = "a header line ends in a bare line feed";
-        return Err(Error::new(Kind::InvalidRequest, message).close());
-    }
-    Ok(())
-}
-
-fn preflight(session: &ServerSession, ctx: &Ctx) -> Option<Head> {
-    let headers = &session.req_header().headers;
-    let origin = ctx.origin.as_ref()?;
-    headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+fn preflight(session: &Session, ctx: &Ctx) -> Option<Head> {
+    let client = &session.head.fields;
+    ctx.origin.as_ref()?;
+    client.get("access-control-request-method")?;
     let mut head = Head::new(StatusCode::NO_CONTENT);
-    for (name, value) in origin.preflight(headers) {
-        head.set(name, value);
-    }
+    AllowedOrigin::preflight(client, &mut head);
     ctx.common_headers(&mut head);
     Some(head)
 }
 
+impl Application for Pipeline {
+    async fn http1(self: Arc<Self>, io: Io, shutdown: ShutdownWatch) {
+        let mut next = Some(Http1::new(io));
+        while let Some(connection) = next {
+            let closing = *shutdown.borrow();
+            next = self.serve_next(connection, closing).await;
+        }
+    }
+
+    async fn http2(self: Arc<Self>, stream: ClientStream, shutdown: ShutdownWatch) {
+        self.process_new(Box::new(stream), &shutdown).await;
+    }
+
+    fn speaks_h2c(&self) -> bool {
+        self.h2c
+    }
+}
+
+/// Streams of HTTP/2.
 #[async_trait]
 impl HttpServerApp for Pipeline {
     async fn process_new_http(
         self: &Arc<Self>,
         mut session: ServerSession,
-        shutdown: &ShutdownWatch,
+        _: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let snapshot = self.shared.snapshot.load_full();
-        self.read_head(&mut session, &snapshot).await?;
-        // The flag comes along from the request before; on, it would hide a client that leaves.
-        session.set_pipelining_enabled(false);
-        if *shutdown.borrow() {
-            session.set_keepalive(None);
-        }
-        if !self.serve(&mut session, &snapshot).await {
-            return None;
-        }
-        drop(snapshot);
-        // Requests that came together with this one are served next.
-        session.set_pipelining_enabled(true);
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        // The head came with the stream.
+        session.read_request().await.ok()?;
+        let (stream, head) = Http2::new(session);
+        let limit = snapshot.config.limits.write_timeout.0;
+        self.serve(&mut Session::http2(stream, head, limit), &snapshot).await;
+        None
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

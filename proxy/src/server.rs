@@ -23,7 +23,7 @@ use crate::listener::tls::Certificate;
 use crate::pipeline::state::{Shared, Snapshot};
 use crate::plugin::Loader;
 use crate::telemetry::{AccessLog, names};
-use crate::upstream::io::tls_config;
+use crate::upstream::connect::tls_config;
 use crate::upstream::learned::Learned;
 
 /// What was learned about models, in the directory for state.

@@ -7,12 +7,12 @@
 
 pub mod ask;
 pub mod catalogue;
+pub mod connect;
 pub mod connection;
 pub mod container;
 pub mod digests;
 pub mod exchange;
 pub mod figures;
-pub mod io;
 pub mod learned;
 pub mod loads;
 pub mod origin;

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderValue, ORIGIN};
-use pingora_core::protocols::http::ServerSession;
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::Source;
 use crate::error::{Error, Kind};
+use crate::session::Session;
 
 /// Where the actions are.
 pub(super) const PATH: &str = "/api/models/";
@@ -56,18 +55,18 @@ struct Asked {
 /// Does what a request asks for.
 pub(super) async fn act(
     source: &dyn Source,
-    session: &mut ServerSession,
+    session: &mut Session,
     action: Action,
 ) -> Result<(), Error> {
-    let header = session.req_header();
+    let header = &session.head;
     if header.method != Method::POST {
         let mut error = Error::new(Kind::MethodNotAllowed, "this is done with POST");
         error.allow = Some("POST");
         return Err(error.close());
     }
     // A web page that its reader's browser shows could ask for it too.
-    let json = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/json");
-    if header.headers.contains_key(ORIGIN) || !header.headers.get(CONTENT_TYPE).is_some_and(json) {
+    let json = |kind: &[u8]| kind.starts_with(b"application/json");
+    if header.fields.has("origin") || !header.fields.get("content-type").is_some_and(json) {
         let message = "send it as `content-type: application/json`, and not from a web page";
         return Err(Error::new(Kind::Forbidden, message).close());
     }
@@ -80,10 +79,10 @@ pub(super) async fn act(
     source.act(action, &asked.model, asked.upstream.as_deref()).await
 }
 
-async fn body(session: &mut ServerSession) -> Result<Vec<u8>, Error> {
+async fn body(session: &mut Session) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     let read = async {
-        while let Ok(Some(part)) = session.read_request_body().await {
+        while let Some(Ok(part)) = session.read().await {
             body.extend_from_slice(&part);
             if body.len() > MAX_BODY {
                 return Err(Error::new(Kind::BodyTooLarge, "the body is too large").close());

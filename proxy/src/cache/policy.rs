@@ -3,20 +3,18 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::{CACHE_CONTROL, HeaderName};
-
 use crate::config::cache::{CacheConfig, Keep};
 use crate::error::{Error, Kind};
+use crate::http1::Fields;
 
 /// Up to here, answers are asked to be much the same each time.
 const COOL: f64 = 0.3;
 /// The caller's own choice: `off`, `exact` or `similar`.
-const X_CACHE_MODE: HeaderName = HeaderName::from_static("x-cache-mode");
+const X_CACHE_MODE: &str = "x-cache-mode";
 /// The longest the caller wants its answer kept, in seconds.
-const X_CACHE_TTL: HeaderName = HeaderName::from_static("x-cache-ttl");
+const X_CACHE_TTL: &str = "x-cache-ttl";
 /// The least similarity the caller accepts, 0 to 1.
-const X_CACHE_THRESHOLD: HeaderName = HeaderName::from_static("x-cache-threshold");
+const X_CACHE_THRESHOLD: &str = "x-cache-threshold";
 
 /// How an answer may be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,31 +44,29 @@ pub struct Controls {
 }
 
 impl Controls {
-    /// Reads them out of `headers`.
+    /// Reads them out of a client's fields.
     ///
     /// # Errors
     /// When one of the gateway's own headers cannot be meant. A `Cache-Control` that makes no sense is
     /// passed over, as RFC 9111 wants it.
-    pub fn read(headers: &HeaderMap) -> Result<Self, Error> {
+    pub fn read(client: &Fields) -> Result<Self, Error> {
         let mut controls = Self::default();
-        for value in headers.get_all(CACHE_CONTROL) {
-            for directive in value.to_str().unwrap_or_default().split(',') {
-                controls.directive(directive.trim());
-            }
+        for directive in client.tokens("cache-control") {
+            controls.directive(std::str::from_utf8(directive).unwrap_or_default());
         }
-        let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-        controls.mode = match text(&X_CACHE_MODE) {
+        let text = |name| client.get(name).map(|value| std::str::from_utf8(value).unwrap_or("?"));
+        controls.mode = match text(X_CACHE_MODE) {
             None => None,
             Some("off") => Some(Mode::Off),
             Some("exact") => Some(Mode::Exact),
             Some("similar") => Some(Mode::Similar),
             Some(_) => return Err(wrong("x-cache-mode", "off, exact or similar")),
         };
-        if let Some(given) = text(&X_CACHE_TTL) {
+        if let Some(given) = text(X_CACHE_TTL) {
             let seconds = given.parse().map_err(|_| wrong("x-cache-ttl", "a number of seconds"))?;
             controls.ttl = Some(Duration::from_secs(seconds));
         }
-        if let Some(given) = text(&X_CACHE_THRESHOLD) {
+        if let Some(given) = text(X_CACHE_THRESHOLD) {
             let least = given.parse().ok().filter(|least| (0.0..=1.0).contains(least));
             let wanted = || wrong("x-cache-threshold", "a number from 0 to 1");
             controls.threshold = Some(least.ok_or_else(wanted)?);
@@ -233,11 +229,9 @@ mod tests {
     }
 
     fn controls(headers: &[(&'static str, &'static str)]) -> Result<Controls, Error> {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(*name, value.parse().expect("a value"));
-        }
-        Controls::read(&map)
+        let fields: Fields =
+            headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        Controls::read(&fields)
     }
 
     #[test]

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::counter;
-use pingora_core::apps::ServerApp;
 use pingora_core::server::ShutdownWatch;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::stream::ClientStream;
+use crate::http1::Io;
+use crate::session::stream::{ClientStream, H2_PREFACE};
 use crate::telemetry::names;
 
 /// Longest TLS handshake.
@@ -20,6 +20,33 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after the system had no descriptor or memory for a connection: the next try would fail
 /// the same way at once.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Longest wait for the first bytes where HTTP/2 without TLS is allowed.
+const MAX_PEEK: Duration = Duration::from_secs(30);
+/// Pause while a preface has come only in part.
+const PEEK_AGAIN: Duration = Duration::from_millis(5);
+
+/// What serves connections.
+pub trait Application: Send + Sync + 'static {
+    /// Serves one of HTTP/1.1 to its end.
+    fn http1(
+        self: Arc<Self>,
+        io: Io,
+        shutdown: ShutdownWatch,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Serves one of HTTP/2 to its end.
+    fn http2(
+        self: Arc<Self>,
+        stream: ClientStream,
+        shutdown: ShutdownWatch,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Whether it takes HTTP/2 without TLS.
+    fn speaks_h2c(&self) -> bool {
+        false
+    }
+}
 
 /// Counts open connections over all workers.
 #[derive(Debug, Default)]
@@ -65,7 +92,7 @@ pub async fn run<A>(
     app: Arc<A>,
     mut shutdown: ShutdownWatch,
 ) where
-    A: ServerApp + Send + Sync + 'static,
+    A: Application,
 {
     loop {
         let accepted = tokio::select! {
@@ -89,10 +116,11 @@ pub async fn run<A>(
         let (tls, app, shutdown) = (tls.clone(), Arc::clone(&app), shutdown.clone());
         tokio::spawn(async move {
             let _opened = opened;
-            let Some(stream) = prepare(stream, peer, tls).await else { return };
-            let mut next = app.process_new(Box::new(stream), &shutdown).await;
-            while let Some(stream) = next {
-                next = app.process_new(stream, &shutdown).await;
+            let Some(io) = prepare(stream, peer, tls).await else { return };
+            if io.agreed_on_http2() || (app.speaks_h2c() && begins_http2(&io).await) {
+                app.http2(ClientStream::new(io, peer), shutdown).await;
+            } else {
+                app.http1(io, shutdown).await;
             }
         });
     }
@@ -102,12 +130,12 @@ async fn prepare(
     stream: TcpStream,
     peer: std::net::SocketAddr,
     tls: Option<TlsAcceptor>,
-) -> Option<ClientStream> {
+) -> Option<Io> {
     // Fails only on a socket that is closed already.
     stream.set_nodelay(true).ok()?;
-    let Some(tls) = tls else { return Some(ClientStream::plain(stream, peer)) };
+    let Some(tls) = tls else { return Some(Io::Plain(stream)) };
     match timeout(HANDSHAKE, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Some(ClientStream::tls(stream, peer)),
+        Ok(Ok(stream)) => Some(Io::Tls(Box::new(stream.into()))),
         Ok(Err(cause)) => {
             tracing::debug!(%peer, %cause, "TLS handshake failed");
             None
@@ -117,6 +145,23 @@ async fn prepare(
             None
         }
     }
+}
+
+/// Whether a connection without TLS begins as HTTP/2 does with prior knowledge (RFC 9113, 3.3).
+async fn begins_http2(io: &Io) -> bool {
+    // With TLS, ALPN has decided.
+    let Io::Plain(stream) = io else { return false };
+    let mut buf = [0; H2_PREFACE.len()];
+    let deadline = Instant::now() + MAX_PEEK;
+    while Instant::now() < deadline {
+        let Ok(Ok(seen)) = timeout_at(deadline, stream.peek(&mut buf)).await else { break };
+        // A shorter request line can already be told from the preface.
+        if seen == buf.len() || seen == 0 || !H2_PREFACE.starts_with(&buf[..seen]) {
+            return buf == H2_PREFACE;
+        }
+        tokio::time::sleep(PEEK_AGAIN).await;
+    }
+    false
 }
 
 /// Whether an accept error concerns only the connection that was to be accepted (accept(2)).

@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING,
-};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use memchr::memmem;
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
@@ -45,8 +42,6 @@ const OVERFLOW: [&str; 5] = [
 ];
 /// OpenAI's code for a prompt that the model cannot hold.
 pub(super) const CONTEXT_EXCEEDED: &str = "context_length_exceeded";
-/// Joined parts of a stream are written at once up to this size.
-pub const PART: usize = 12 * 1024;
 /// Pause before a refused connection is tried once more when there is no other target.
 const REFUSED_AGAIN: Duration = Duration::from_millis(100);
 
@@ -95,13 +90,13 @@ pub async fn attempt(
     pool: &Arc<Pool>,
     request: &Request,
     prepared: Prepared,
-    (headers, timeouts): (&[(HeaderName, HeaderValue)], &Timeouts),
+    (fields, timeouts): (&[u8], &Timeouts),
     alone: bool,
 ) -> Result<Begun, Rejection> {
     let Prepared { path, body, native, .. } = prepared;
     // What the client asked of another path means nothing to this one.
     let query = if native.is_some() { "" } else { &request.query };
-    let mut call = Call { method: Method::POST, path, query, headers, body };
+    let mut call = Call { method: Method::POST, path, query, fields, body };
     let begun = Instant::now();
     let total = begun + timeouts.total.0;
     // An answer that is no stream begins when it is ready, however long that takes.
@@ -170,10 +165,10 @@ async fn classify(
             let body = enveloped(&mut reply, body, request, native.is_some());
             return Ok(Begun { reply, body: Begin::Whole(body) });
         }
-        let retry_after = reply.headers.get(RETRY_AFTER).cloned();
+        let retry_after = reply.fields.text("retry-after").map(str::to_owned);
         return Err(Rejection::Status { status, retry_after, message });
     }
-    if reply.headers.contains_key(CONTENT_ENCODING) {
+    if reply.fields.has("content-encoding") {
         if native.is_some() {
             let why = "its answer is compressed, which it was not asked for";
             return Err(Rejection::EmptyStream(why.into()));
@@ -210,8 +205,7 @@ fn check_whole(reply: &Reply, body: &[u8]) -> Result<(), Rejection> {
     if body.is_empty() {
         return Err(Rejection::EmptyStream("its answer is empty".into()));
     }
-    let framed =
-        [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|one| reply.headers.contains_key(one));
+    let framed = ["content-length", "transfer-encoding"].iter().any(|one| reply.fields.has(one));
     if !framed && serde_json::from_slice::<IgnoredAny>(body).is_err() {
         return Err(Rejection::Failed(Failure::Broken("its answer ended before its end".into())));
     }
@@ -224,11 +218,11 @@ pub(super) fn is_overflow(error: &[u8]) -> bool {
 }
 
 fn is_empty(reply: &Reply) -> bool {
-    reply.headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length == "0")
+    reply.fields.get("content-length") == Some(b"0")
 }
 
 fn is_stream(reply: &Reply) -> bool {
-    let kind = reply.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let kind = reply.fields.get("content-type").unwrap_or_default();
     reply.status == StatusCode::OK
         && (kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/x-ndjson"))
 }
@@ -252,8 +246,7 @@ fn enveloped(reply: &mut Reply, body: Bytes, request: &Request, translated: bool
         Dialect::Anthropic if overflow => long_prompt::in_anthropics_words(&message),
         _ => message,
     };
-    reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    reply.headers.remove(CONTENT_LENGTH);
+    reply.fields.set("content-type", "application/json");
     let (param, code) = match (overflow, translated) {
         (true, _) => (Some(long_prompt::param(request.endpoint)), Some(CONTEXT_EXCEEDED)),
         // As Ollama's /v1 has it.
@@ -265,8 +258,7 @@ fn enveloped(reply: &mut Reply, body: Bytes, request: &Request, translated: bool
 
 /// Has a native stream go on as the events that the caller expects.
 fn translated_stream(reply: &mut Reply, about: About) -> Box<native::Stream> {
-    reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    reply.headers.remove(CONTENT_LENGTH);
+    reply.fields.set("content-type", "text/event-stream");
     Box::new(native::Stream::new(about))
 }
 
@@ -284,8 +276,7 @@ async fn translated_whole(
         return Err(unreadable("it is too large".into()));
     }
     let answer = native::whole(&body, about).map_err(unreadable)?;
-    reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    reply.headers.remove(CONTENT_LENGTH);
+    reply.fields.set("content-type", "application/json");
     Ok(Begun { reply, body: Begin::Whole(answer.into()) })
 }
 
@@ -308,7 +299,7 @@ async fn first_content(
     });
     let mut held = 0;
     loop {
-        let part = timeout_at(deadline, reply.data(PART))
+        let part = timeout_at(deadline, reply.data())
             .await
             .map_err(|_| Rejection::Failed(Failure::FirstByteTimeout))?;
         let Some(part) = part else {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::HeaderValue;
 use metrics::counter;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -75,8 +74,6 @@ pub struct Backend {
     pub teller: Option<Origin>,
     /// The container it runs in.
     pub container: Option<Arc<Container>>,
-    /// Its name as a header value.
-    pub name_header: HeaderValue,
     /// What becomes of models that run partly on the CPU.
     pub offload: admission::Offload,
     /// What becomes of prompts that are longer than their model's context.
@@ -168,8 +165,6 @@ impl Backend {
                 && known.container.is_some()
         };
         let container = before.filter(same_container).and_then(|known| known.container.clone());
-        let name_header =
-            HeaderValue::from_str(&upstream.name).map_err(|cause| cause.to_string())?;
         Ok(Self {
             teller: teller(upstream, tls)?,
             container: container
@@ -189,7 +184,6 @@ impl Backend {
             contexts: known.map(|known| Arc::clone(&known.contexts)).unwrap_or_default(),
             passing: known.map(|known| Arc::clone(&known.passing)).unwrap_or_default(),
             hangs: known.map(|known| Arc::clone(&known.hangs)).unwrap_or_default(),
-            name_header,
             offload: config.admission.offload,
             long_prompts: config.admission.long_prompts,
             runners: runners(config, index),

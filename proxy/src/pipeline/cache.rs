@@ -5,9 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
 use metrics::{Counter, Gauge, counter, gauge, histogram};
-use pingora_core::protocols::http::ServerSession;
 
 use super::backend::Backend;
 use super::ctx::{Cached, Ctx};
@@ -25,11 +23,13 @@ use crate::cache::search::Asking;
 use crate::config::cache::{Keep, Share};
 use crate::config::raw::UpstreamKind;
 use crate::error::{Error, Kind};
+use crate::http1::Fields;
 use crate::request::Request;
 use crate::request::endpoint::Endpoint;
 use crate::request::headers::forwarded;
-use crate::response::downstream::{self, Head};
+use crate::response::downstream::Head;
 use crate::router::{Plan, Target};
+use crate::session::Session;
 use crate::telemetry::names;
 use crate::upstream::digests::HURRIED;
 
@@ -107,7 +107,7 @@ pub(super) fn shape(request: &Request) -> Shape {
 impl Pipeline {
     /// What the cache is to do with `request`, from what it says.
     pub(super) fn cache_terms(
-        session: &ServerSession,
+        session: &Session,
         snapshot: &Snapshot,
         request: &Request,
         asked: &Asked,
@@ -118,7 +118,7 @@ impl Pipeline {
         if off || form(request.endpoint).is_none() {
             return Ok(Use::Nothing);
         }
-        let controls = Controls::read(&session.req_header().headers)?;
+        let controls = Controls::read(&session.head.fields)?;
         let refused = ctx.cache_policy.mode == Some(policy::Mode::Off) || config.shadow;
         if !refused && let Some(pinned) = pinned(snapshot, request, asked, &controls) {
             return Ok(Use::Give(pinned));
@@ -136,7 +136,7 @@ impl Pipeline {
     /// Answers `request` from the cache or from another's answer, where that can be.
     pub(super) async fn answer_again(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         (request, plan): (&Request, &Plan),
         how: Use,
@@ -176,7 +176,7 @@ impl Pipeline {
                 tokio::select! {
                     biased;
                     found = similar(&mut ticket, reason) => found,
-                    () = downstream::client_left(session) => return Err(Stop::Gone),
+                    () = session.client_left() => return Err(Stop::Gone),
                 }
             }
         };
@@ -205,7 +205,7 @@ impl Pipeline {
     /// What the request is in the cache's eyes; `None` when it cannot be told from others.
     async fn ticket(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         (request, plan): (&Request, &Plan),
         terms: Terms,
@@ -234,7 +234,7 @@ impl Pipeline {
         let weights = tokio::select! {
             biased;
             weights = backend.weights(&self.pool, &target.model, HURRIED) => weights,
-            () = downstream::client_left(session) => return Err(Stop::Gone),
+            () = session.client_left() => return Err(Stop::Gone),
         };
         let Some(weights) = weights else { return unused(ctx, &terms, "weights") };
         let route = plan.route.and_then(|index| snapshot.config.routes.get(index));
@@ -251,7 +251,7 @@ impl Pipeline {
         let headers = if targets.all(|one| snapshot.backends[one.upstream].is_ollama()) {
             [0; 32]
         } else {
-            headers_that_matter(&session.req_header().headers)
+            headers_that_matter(&session.head.fields)
         };
         let mut ticket = Box::new(Ticket {
             cache: Arc::clone(&snapshot.cache),
@@ -282,7 +282,7 @@ impl Pipeline {
     /// Gives a kept answer.
     async fn give(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         shape: Shape,
         cached: Cached,
         ctx: &mut Ctx,
@@ -296,20 +296,20 @@ impl Pipeline {
 
     pub(super) async fn give_body(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         shape: Shape,
         body: Bytes,
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
         ctx.streamed = shape != Shape::Whole;
         if ctx.committed {
-            downstream::part(session, body).await?;
-            return Ok(downstream::end(session).await?);
+            session.part(body).await?;
+            return Ok(session.end(Bytes::new()).await?);
         }
         let mut head = Head::new(StatusCode::OK);
-        head.set(header::CONTENT_TYPE, content_type(shape));
+        head.set("content-type", content_type(shape));
         if ctx.streamed {
-            head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            head.set("cache-control", "no-cache");
         }
         ctx.answer_headers(&mut head);
         Ok(self.send_whole(session, ctx, head, body).await?)
@@ -386,31 +386,27 @@ pub(super) fn fill(entry: &Entry, shape: Shape) -> Bytes {
     entry.template(shape).fill(&id, now())
 }
 
-pub(super) fn content_type(shape: Shape) -> HeaderValue {
+pub(super) fn content_type(shape: Shape) -> &'static str {
     match shape {
-        Shape::Whole => HeaderValue::from_static("application/json"),
-        Shape::Stream { .. } => HeaderValue::from_static("text/event-stream"),
+        Shape::Whole => "application/json",
+        Shape::Stream { .. } => "text/event-stream",
     }
 }
 
 /// A digest of those of a client's headers that an upstream may go by.
-fn headers_that_matter(client: &HeaderMap) -> [u8; 32] {
+fn headers_that_matter(client: &Fields) -> [u8; 32] {
     let neutral = |name: &str| {
         NEUTRAL.contains(&name) || name.starts_with("x-cache-") || name.starts_with("x-stainless-")
     };
-    let mut all: Vec<_> = forwarded(client, UpstreamKind::Openai)
-        .into_iter()
-        .filter(|(name, _)| !neutral(name.as_str()))
-        .collect();
+    let forwarded = forwarded(client, UpstreamKind::Openai);
+    let mut all: Vec<_> = forwarded.filter(|(name, _)| !neutral(name)).collect();
     if all.is_empty() {
         return [0; 32];
     }
-    all.sort_by(|one, other| {
-        (one.0.as_str(), one.1.as_bytes()).cmp(&(other.0.as_str(), other.1.as_bytes()))
-    });
+    all.sort_unstable();
     let mut hasher = blake3::Hasher::new();
     for (name, value) in all {
-        for part in [name.as_str().as_bytes(), value.as_bytes()] {
+        for part in [name.as_bytes(), value] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }

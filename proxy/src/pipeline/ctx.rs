@@ -1,11 +1,10 @@
 //! What is known of one request while it is served.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method};
-use pingora_http::RequestHeader;
+use http::Method;
 use tokio::time::Instant;
 
 use super::backend::{Backend, Standing};
@@ -18,28 +17,29 @@ use crate::cache::policy::Policy;
 use crate::config::admission::Offload;
 use crate::config::raw::UpstreamKind;
 use crate::error::Dialect;
+use crate::http1::{Fields, RequestHead};
 use crate::ids::{CallerName, RequestId};
 use crate::openai::Usage;
 use crate::plugin::record::{Decision, Trail};
 use crate::plugin::{Shaped, Shaper};
 use crate::request::auth::Caller;
 use crate::request::cors::AllowedOrigin;
-use crate::request::headers::{Forwarded, forwarded};
+use crate::request::headers::{forwarded, written};
 use crate::response::downstream::{Head, X_REQUEST_ID};
 use crate::response::sse::Framing;
 use crate::telemetry::{Outcome, Record, millis};
 
-const X_UPSTREAM: HeaderName = HeaderName::from_static("x-sluicegate-upstream");
-const X_MODEL: HeaderName = HeaderName::from_static("x-sluicegate-model");
-const X_REASON: HeaderName = HeaderName::from_static("x-sluicegate-reason");
-const X_OFFLOAD: HeaderName = HeaderName::from_static("x-sluicegate-offload");
-const X_PROMPT: HeaderName = HeaderName::from_static("x-sluicegate-prompt");
-const X_UNHEEDED: HeaderName = HeaderName::from_static("x-sluicegate-unheeded");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-const X_CACHE_REASON: HeaderName = HeaderName::from_static("x-cache-reason");
-const X_CACHE_ENTRY: HeaderName = HeaderName::from_static("x-cache-entry");
-const X_CACHE_SIMILARITY: HeaderName = HeaderName::from_static("x-cache-similarity");
+const X_UPSTREAM: &str = "x-sluicegate-upstream";
+const X_MODEL: &str = "x-sluicegate-model";
+const X_REASON: &str = "x-sluicegate-reason";
+const X_OFFLOAD: &str = "x-sluicegate-offload";
+const X_PROMPT: &str = "x-sluicegate-prompt";
+const X_UNHEEDED: &str = "x-sluicegate-unheeded";
+const SERVER_TIMING: &str = "server-timing";
+const X_CACHE: &str = "x-cache";
+const X_CACHE_REASON: &str = "x-cache-reason";
+const X_CACHE_ENTRY: &str = "x-cache-entry";
+const X_CACHE_SIMILARITY: &str = "x-cache-similarity";
 
 /// What the status of an aborted request is called in logs, as with nginx.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -74,30 +74,28 @@ impl Phase {
     }
 }
 
-/// What of a client's headers goes upstream, for each kind of upstream.
+/// What of a client's fields goes upstream, for each kind of upstream, as it is written there.
 #[derive(Debug)]
 pub struct Headers {
-    ollama: Forwarded,
-    openai: Option<Forwarded>,
+    ollama: Vec<u8>,
+    openai: Option<Vec<u8>>,
 }
 
 impl Headers {
     /// Picks from `client`; those for OpenAI-style upstreams only where `openai` says that one may
     /// be asked.
     #[must_use]
-    pub fn new(client: &HeaderMap, id: &RequestId, openai: bool) -> Self {
-        let ollama = forwarded(client, UpstreamKind::Ollama);
+    pub fn new(client: &Fields, id: &RequestId, openai: bool) -> Self {
         let openai = openai.then(|| {
-            let mut all = forwarded(client, UpstreamKind::Openai);
-            all.extend(HeaderValue::from_str(id.as_str()).map(|id| (X_REQUEST_ID, id)));
-            all
+            let id = (X_REQUEST_ID, id.as_str().as_bytes());
+            written(forwarded(client, UpstreamKind::Openai).chain([id]))
         });
-        Self { ollama, openai }
+        Self { ollama: written(forwarded(client, UpstreamKind::Ollama)), openai }
     }
 
     /// Those for `backend`.
     #[must_use]
-    pub fn of(&self, backend: &Backend) -> &[(HeaderName, HeaderValue)] {
+    pub fn of(&self, backend: &Backend) -> &[u8] {
         match &self.openai {
             Some(openai) if !backend.is_ollama() => openai,
             _ => &self.ollama,
@@ -132,15 +130,15 @@ impl Cached {
     }
 
     fn headers(&self, head: &mut Head) {
-        head.set(X_CACHE, HeaderValue::from_static(self.outcome));
-        head.set(X_CACHE_REASON, HeaderValue::from_static(self.reason));
+        head.set(X_CACHE, self.outcome);
+        head.set(X_CACHE_REASON, self.reason);
         if let Some(similarity) = self.similarity {
-            head.set_text(X_CACHE_SIMILARITY, format!("{similarity:.4}"));
+            head.set(X_CACHE_SIMILARITY, format!("{similarity:.4}"));
         }
         if let Some(entry) = &self.entry {
-            head.set_text(X_CACHE_ENTRY, entry.facts.id.clone());
-            head.set(header::AGE, HeaderValue::from(entry.age(now()).as_secs()));
-            head.set_text(X_MODEL, entry.facts.model.clone());
+            head.set(X_CACHE_ENTRY, &entry.facts.id);
+            head.set("age", itoa::Buffer::new().format(entry.age(now()).as_secs()));
+            head.set(X_MODEL, &entry.facts.model);
         }
     }
 }
@@ -195,7 +193,7 @@ pub struct Ctx {
     /// The model asked for.
     pub asked: String,
     /// Why its targets were chosen.
-    pub reason: HeaderValue,
+    pub reason: Cow<'static, str>,
     /// Where it is.
     pub phase: Phase,
     /// How far the search for an answer has come.
@@ -249,19 +247,19 @@ pub struct Ctx {
 impl Ctx {
     /// The state of a request just read.
     #[must_use]
-    pub fn new(header: &RequestHeader) -> Self {
-        let given = header.headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes);
+    pub fn new(head: &RequestHead) -> Self {
+        let given = head.fields.get(X_REQUEST_ID);
         Self {
             id: RequestId::from_caller(given),
             started: Instant::now(),
-            method: header.method.clone(),
+            method: head.method.clone(),
             endpoint: "other",
             dialect: Dialect::OpenAi,
             caller: CallerName::anonymous(),
             payer: None,
             origin: None,
             asked: String::new(),
-            reason: HeaderValue::from_static(""),
+            reason: "".into(),
             phase: Phase::Reading,
             progress: Progress::default(),
             committed: false,
@@ -291,7 +289,7 @@ impl Ctx {
 
     /// Sets the headers that every answer has.
     pub fn common_headers(&self, head: &mut Head) {
-        head.set_text(X_REQUEST_ID, self.id.as_str().to_owned());
+        head.set(X_REQUEST_ID, self.id.as_str());
         if let Some(origin) = &self.origin {
             for (name, value) in origin.headers() {
                 head.set(name, value);
@@ -306,15 +304,15 @@ impl Ctx {
     pub fn answer_headers(&self, head: &mut Head) {
         self.common_headers(head);
         if let Some((backend, model)) = &self.answered_by {
-            head.set(X_UPSTREAM, backend.name_header.clone());
-            head.set_text(X_MODEL, model.to_string());
+            head.set(X_UPSTREAM, backend.name());
+            head.set(X_MODEL, &**model);
             if let Some(names) = self.unheeded.filter(|_| backend.is_ollama()) {
-                head.set(X_UNHEEDED, HeaderValue::from_static(names));
+                head.set(X_UNHEEDED, names);
             }
         }
-        head.set(X_REASON, self.reason());
+        head.set(X_REASON, self.reason().as_bytes());
         if self.runs_partly_on_cpu() {
-            head.set(X_OFFLOAD, HeaderValue::from_static("partial"));
+            head.set(X_OFFLOAD, "partial");
         }
         if let Some(cut) = self.cut {
             head.set(X_PROMPT, cut.header());
@@ -336,16 +334,15 @@ impl Ctx {
             text.push_str(", plugins;dur=");
             millis::push(&mut text, plugins);
         }
-        head.set_text(SERVER_TIMING, text);
+        head.set(SERVER_TIMING, text);
     }
 
     /// Why it was answered where it was.
-    fn reason(&self) -> HeaderValue {
-        let Some(passed) = self.progress.passed_over(true) else { return self.reason.clone() };
-        let reason = self.reason.to_str().unwrap_or_default();
-        let text = format!("{reason}; {passed}");
-        // What is no header value stays out of it: a plugin's reason stands by itself.
-        HeaderValue::from_str(&text).unwrap_or_else(|_| self.reason.clone())
+    fn reason(&self) -> Cow<'_, str> {
+        match self.progress.passed_over(true).filter(|passed| is_visible(passed)) {
+            Some(passed) => Cow::Owned(format!("{}; {passed}", self.reason)),
+            None => Cow::Borrowed(&*self.reason),
+        }
     }
 
     fn runs_partly_on_cpu(&self) -> bool {
@@ -364,7 +361,7 @@ impl Ctx {
             model: self.asked.clone(),
             steps: trail.steps,
             changed: trail.changed,
-            reason: self.reason.to_str().unwrap_or_default().to_owned(),
+            reason: self.reason.clone().into_owned(),
             upstream: self.answered_by.as_ref().map(|(backend, _)| backend.name().to_owned()),
             upstream_model: self.answered_by.as_ref().map(|(_, model)| model.to_string()),
             status: self.status,
@@ -414,6 +411,11 @@ impl Ctx {
             usage: self.usage,
         });
     }
+}
+
+/// Whether a header can hold `text` so that every client shows it (RFC 9110, 5.5).
+pub(super) fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
 }
 
 #[cfg(test)]

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use metrics::counter;
-use pingora_core::protocols::http::ServerSession;
 use serde::Deserialize;
 
 use super::ctx::Ctx;
@@ -15,6 +13,7 @@ use crate::cache::redis::Unavailable;
 use crate::error::{Error, Kind};
 use crate::request::body;
 use crate::response::downstream::Head;
+use crate::session::Session;
 use crate::telemetry::names;
 
 /// What a caller says.
@@ -36,7 +35,7 @@ impl Pipeline {
     /// Drops the answer that a caller calls wrong, if it is one of the caller's own.
     pub(super) async fn feedback(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         ctx: &mut Ctx,
     ) -> Result<(Head, Bytes), Stop> {
@@ -58,7 +57,7 @@ impl Pipeline {
         snapshot.cache.blame(&key).await.map_err(unavailable)?;
         counter!(names::CACHE_BLAMED).increment(1);
         let mut head = Head::new(StatusCode::OK);
-        head.set(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        head.set("content-type", "application/json");
         Ok((head, Bytes::from_static(b"{\"deleted\":true}\n")))
     }
 }

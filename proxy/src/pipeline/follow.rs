@@ -3,9 +3,7 @@
 use std::pin::pin;
 
 use http::StatusCode;
-use http::header;
 use metrics::counter;
-use pingora_core::protocols::http::ServerSession;
 use tokio::time::Instant;
 
 use super::cache::{Origin, Outcome, content_type, fill, shape};
@@ -17,8 +15,9 @@ use super::{Pipeline, Stop};
 use crate::cache::entry::Shape;
 use crate::cache::flight::{End, Follower, News, Role};
 use crate::request::Request;
-use crate::response::downstream::{self, Head};
+use crate::response::downstream::Head;
 use crate::router::Plan;
+use crate::session::Session;
 use crate::telemetry::names;
 
 /// Times that a request may follow others before it asks for itself.
@@ -34,7 +33,7 @@ impl Pipeline {
     /// Follows whoever asks for the same now, or goes ahead.
     pub(super) async fn join(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         going: (&Request, &Plan),
         mut ticket: Box<Ticket>,
@@ -66,7 +65,7 @@ impl Pipeline {
     /// Waits for another's answer, and gives what comes of it.
     async fn follow(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         (request, plan): (&Request, &Plan),
         mut follower: Follower<Origin>,
@@ -92,12 +91,12 @@ impl Pipeline {
         match news {
             News::Parts(parts) => {
                 let mut head = Head::new(StatusCode::OK);
-                head.set(header::CONTENT_TYPE, content_type(wanted));
+                head.set("content-type", content_type(wanted));
                 ctx.answer_headers(&mut head);
                 begin_stream(session, head, ctx).await?;
                 let between_events = parts.last().is_none_or(|part| part.ends_with(b"\n\n"));
                 for part in parts {
-                    downstream::part(session, part).await?;
+                    session.part(part).await?;
                 }
                 let following = Following { follower, between_events };
                 self.follow_stream(session, snapshot, following, ctx).await?;

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use pingora_core::protocols::http::ServerSession;
 use serde::Serialize;
 
 use super::ctx::Ctx;
@@ -18,8 +16,9 @@ use crate::openai::{Model, ModelList};
 use crate::request::Request;
 use crate::request::auth::Caller;
 use crate::request::endpoint::{Endpoint, model_id};
-use crate::response::downstream::{self, Head};
+use crate::response::downstream::Head;
 use crate::router::{Plan, Target};
+use crate::session::Session;
 use crate::upstream::catalogue::{self, Listing};
 
 /// A model list younger than this is shown as it is: chat UIs ask often.
@@ -35,16 +34,16 @@ impl Pipeline {
     /// The answer of a local endpoint.
     pub(super) async fn local(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         endpoint: Endpoint,
         caller: &Caller,
     ) -> Result<(Head, Bytes), Stop> {
-        let path = session.req_header().uri.path().to_owned();
+        let path = session.head.path.clone();
         tokio::select! {
             biased;
             answer = self.local_answer(snapshot, endpoint, caller, &path) => Ok(answer?),
-            () = downstream::client_left(session) => Err(Stop::Gone),
+            () = session.client_left() => Err(Stop::Gone),
         }
     }
 
@@ -130,7 +129,7 @@ impl Pipeline {
         let input_tokens = count::message_tokens(&request.body).map_err(|wrong| {
             Error::new(Kind::InvalidRequest, format!("the tokens cannot be counted: {wrong}"))
         })?;
-        ctx.reason = HeaderValue::from_static("estimated");
+        ctx.reason = "estimated".into();
         json(&TokenCount { input_tokens }).map(Some)
     }
 
@@ -152,7 +151,7 @@ fn all_failed(listings: &[Listing]) -> Option<&str> {
 
 fn json_head() -> Head {
     let mut head = Head::new(StatusCode::OK);
-    head.set(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.set("content-type", "application/json");
     head
 }
 
@@ -164,6 +163,6 @@ pub(super) fn json<T: Serialize>(value: &T) -> Result<(Head, Bytes), Error> {
 
 fn plain(text: &'static str) -> (Head, Bytes) {
     let mut head = Head::new(StatusCode::OK);
-    head.set(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    head.set("content-type", "text/plain; charset=utf-8");
     (head, Bytes::from_static(text.as_bytes()))
 }

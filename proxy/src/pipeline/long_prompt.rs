@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::attempt::{Begin, Begun, CONTEXT_EXCEEDED, is_overflow};
@@ -34,9 +34,8 @@ pub struct Cut {
 impl Cut {
     /// As `x-sluicegate-prompt` tells it.
     #[must_use]
-    pub fn header(self) -> HeaderValue {
-        let text = format!("cut; context={}", self.context);
-        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("cut"))
+    pub fn header(self) -> String {
+        format!("cut; context={}", self.context)
     }
 }
 

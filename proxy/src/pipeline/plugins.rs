@@ -1,19 +1,18 @@
 //! A request's way through its route's plugins: routers first, then rewriters, then cache policies.
 //! Each is shown what it asked for and nothing else; what it decides is checked before it counts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderValue};
-use pingora_core::protocols::http::ServerSession;
 use sluicegate_plugin_host::types;
 use sluicegate_plugin_host::{Interface, cache_policy, responder, router as wit};
 use tokio::time::{Instant, timeout};
 
 use super::backend::Backend;
-use super::ctx::Ctx;
+use super::ctx::{Ctx, is_visible};
 use super::state::Snapshot;
 use super::{Pipeline, Stop};
 use crate::breaker::State;
@@ -30,8 +29,9 @@ use crate::plugin::{Chain, Link, Shaper, edit};
 use crate::request::Request;
 use crate::request::auth::Caller;
 use crate::request::endpoint::Endpoint;
-use crate::response::downstream::{self, Head};
+use crate::response::downstream::Head;
 use crate::router::{Plan, Target};
+use crate::session::Session;
 
 /// Times that plugins may move a request to another route.
 const MAX_MOVES: usize = 1;
@@ -68,7 +68,7 @@ impl Pipeline {
     /// text where a plugin answers.
     pub(super) async fn run_plugins(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         (request, plan): (&mut Request, &mut Plan),
         caller: &Caller,
@@ -86,7 +86,7 @@ impl Pipeline {
                     check_moved(caller, &other)?;
                     let route = plan.route;
                     *plan = self.plan_for(session, snapshot, &other, request, ctx).await?;
-                    ctx.reason = HeaderValue::from_static(plan.reason);
+                    ctx.reason = plan.reason.into();
                     if plan.route == route {
                         break;
                     }
@@ -100,7 +100,7 @@ impl Pipeline {
     /// Takes `request` through `chain`, while the client is watched.
     async fn pass_plugins(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         chain: &Chain,
         Going { request, plan, model }: Going<'_>,
@@ -116,9 +116,9 @@ impl Pipeline {
             form: form(request.endpoint),
             streaming: request.streaming,
         };
-        let headers = session.req_header().headers.iter();
+        let headers = session.head.fields.iter();
         let headers =
-            headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+            headers.filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?)));
         let summary = summary(&facts, chain.needs, headers, &request.body).map_err(unclear)?;
         // A request that moved to another route keeps its trail.
         let trail = ctx.trail.take().map_or_else(Trail::default, |trail| *trail);
@@ -128,7 +128,7 @@ impl Pipeline {
         let passed = tokio::select! {
             biased;
             passed = pass.run(snapshot, plan, &mut ctx.reason) => passed.map_err(Stop::Refused),
-            () = downstream::client_left(session) => Err(Stop::Gone),
+            () = session.client_left() => Err(Stop::Gone),
         };
         if !chain.responders().is_empty() && fits(pass.request.endpoint) {
             pass.request.separate_events = true;
@@ -174,7 +174,7 @@ impl Pipeline {
     /// Sends a plugin's own answer.
     pub(super) async fn answer_directly(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         request: &Request,
         text: &str,
         ctx: &mut Ctx,
@@ -188,7 +188,7 @@ impl Pipeline {
             (false, _) => ("application/json", direct.whole()),
         };
         let mut head = Head::new(StatusCode::OK);
-        head.set(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        head.set("content-type", kind);
         ctx.answer_headers(&mut head);
         Ok(self.send_whole(session, ctx, head, Bytes::from(body)).await?)
     }
@@ -199,7 +199,7 @@ impl Pass<'_> {
         &mut self,
         snapshot: &Snapshot,
         plan: &mut Plan,
-        reason: &mut HeaderValue,
+        reason: &mut Cow<'static, str>,
     ) -> Result<Passed, Error> {
         let chain = self.chain;
         for link in chain.of(Interface::Router) {
@@ -227,7 +227,7 @@ impl Pass<'_> {
         link: &Link,
         snapshot: &Snapshot,
         plan: &mut Plan,
-        reason: &mut HeaderValue,
+        reason: &mut Cow<'static, str>,
     ) -> Result<(), Error> {
         let targets = targets(snapshot, plan, self.gpus);
         let hidden = Hidden::from(&mut self.summary, link);
@@ -271,7 +271,7 @@ impl Pass<'_> {
         &mut self,
         order: Order,
         plan: &mut Plan,
-        reason: &mut HeaderValue,
+        reason: &mut Cow<'static, str>,
     ) -> Result<(), Error> {
         let primary = plan.targets.len();
         let all: Vec<Target> = plan.targets.drain(..).chain(plan.fallback.drain(..)).collect();
@@ -284,10 +284,8 @@ impl Pass<'_> {
         plan.targets = picked(&order.targets[..cut]);
         plan.fallback = picked(&order.targets[cut..]);
         plan.ranked = true;
-        if let Ok(text) = HeaderValue::from_str(&order.reason)
-            && !order.reason.is_empty()
-        {
-            *reason = text;
+        if !order.reason.is_empty() && is_visible(&order.reason) {
+            *reason = order.reason.into();
         }
         self.summary.labels.extend(order.labels);
         let form = form(self.request.endpoint);

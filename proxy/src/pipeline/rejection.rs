@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use crate::error::{Error, Kind};
 use crate::upstream::Failure;
@@ -18,7 +18,7 @@ pub enum Rejection {
         /// The status.
         status: StatusCode,
         /// Its `Retry-After`.
-        retry_after: Option<HeaderValue>,
+        retry_after: Option<String>,
         /// A person's text.
         message: String,
     },
@@ -123,7 +123,7 @@ impl Rejection {
                 };
                 let error = Error::new(kind, message.clone());
                 match retry_after
-                    .as_ref()
+                    .as_deref()
                     .and_then(seconds)
                     .or(self.is_back_pressure().then_some(1))
                 {
@@ -136,8 +136,7 @@ impl Rejection {
 }
 
 /// `Retry-After` in seconds, given as such or as a date (RFC 9110, 10.2.3).
-fn seconds(value: &HeaderValue) -> Option<u64> {
-    let text = value.to_str().ok()?.trim();
+fn seconds(text: &str) -> Option<u64> {
     text.parse().ok().or_else(|| {
         let at = httpdate::parse_http_date(text).ok()?;
         Some(at.duration_since(std::time::SystemTime::now()).map_or(1, |wait| wait.as_secs() + 1))

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header;
-use http::{HeaderMap, HeaderName, StatusCode};
-use pingora_core::protocols::http::ServerSession;
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::attempt::Begin;
@@ -21,21 +19,20 @@ use super::ticket::Ticket;
 use super::{Pipeline, Stop};
 use crate::config::raw::Timeouts;
 use crate::error::Error;
+use crate::http1::Fields;
 use crate::openai::error_text;
-use crate::request::headers::{connection_listed, is_hop_by_hop};
-use crate::response::downstream::{self, Head};
+use crate::request::headers::is_hop_by_hop;
+use crate::response::downstream::Head;
 use crate::response::usage;
 use crate::response::watch::{Grammar, Watch};
+use crate::session::Session;
 use crate::upstream::Reply;
-
-/// Joined parts of a large answer are written at once up to this size.
-const LARGE_PART: usize = 256 * 1024;
 
 impl Pipeline {
     /// Relays `answer` to its end.
     pub(super) async fn relay(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         answer: Answer,
         ctx: &mut Ctx,
@@ -48,10 +45,10 @@ impl Pipeline {
         let mut reply = begun.reply;
         // Only a part's length is the upstream's to say.
         let length = match &begun.body {
-            Begin::Partial(_) => reply.headers.get(header::CONTENT_LENGTH).cloned(),
+            Begin::Partial(_) => reply.fields.text("content-length").map(str::to_owned),
             Begin::Whole(_) | Begin::Stream(_) => None,
         };
-        let mut head = passed_on(reply.status, std::mem::take(&mut reply.headers));
+        let mut head = passed_on(reply.status, &std::mem::take(&mut reply.fields));
         let body = match begun.body {
             Begin::Whole(body) => Begin::Whole(shaped(body, reply.status, ctx).await?),
             begun @ (Begin::Partial(_) | Begin::Stream(_)) => begun,
@@ -59,7 +56,6 @@ impl Pipeline {
         ctx.answer_headers(&mut head);
         match body {
             Begin::Stream(stream) => {
-                head.detach();
                 let heartbeat = snapshot.config.heartbeat;
                 let bounds = Bounds { timeouts, heartbeat, since };
                 let (origin, shaper) = ((backend, model), ctx.shaper.take());
@@ -103,11 +99,11 @@ impl Pipeline {
                 // Nobody waits for what will not be kept.
                 ctx.ticket = None;
                 if let Some(length) = length {
-                    head.set(header::CONTENT_LENGTH, length);
+                    head.set("content-length", length);
                 }
                 ctx.status = head.status().as_u16();
-                downstream::begin(session, head).await?;
-                downstream::part(session, first).await?;
+                session.begin(head).await?;
+                session.part(first).await?;
                 let ended = relay_parts(session, &mut reply, &timeouts, since).await;
                 match &ended {
                     Ok(()) => pass.success(),
@@ -139,18 +135,12 @@ async fn shaped(body: Bytes, status: StatusCode, ctx: &mut Ctx) -> Result<Bytes,
     Ok(body)
 }
 
-/// The head of an answer, with those of an upstream's `headers` that are for the client.
-fn passed_on(status: StatusCode, headers: HeaderMap) -> Head {
-    let listed = connection_listed(&headers);
-    let passes =
-        |name: &HeaderName| !is_hop_by_hop(name) && !listed.iter().any(|one| name.as_str() == one);
+/// The head of an answer, with those of an upstream's `fields` that are for the client.
+fn passed_on(status: StatusCode, fields: &Fields) -> Head {
     let mut head = Head::new(status);
-    let mut last = None;
-    for (name, value) in headers {
-        // A name is given with the first of its values.
-        last = name.or(last);
-        if let Some(name) = last.as_ref().filter(|name| passes(name)) {
-            head.add(name.clone(), value);
+    for (name, value) in fields.iter() {
+        if !is_hop_by_hop(name) && !fields.lists("connection", name) {
+            head.add(name, value);
         }
     }
     head
@@ -172,7 +162,7 @@ async fn finish_whole(
 /// Ends a stream that was committed while waiting, and for which no stream came but this answer: the
 /// client's own mistake is told as it would have been without the wait.
 async fn no_stream(
-    session: &mut ServerSession,
+    session: &mut Session,
     ctx: &Ctx,
     body: &[u8],
     status: StatusCode,
@@ -184,26 +174,26 @@ async fn no_stream(
         ("the upstream answered without a stream".to_owned(), None)
     };
     let unit = unit.unwrap_or_else(|| watch.failure(&message, "upstream_failed"));
-    downstream::part(session, unit).await?;
-    downstream::end(session).await?;
+    session.part(unit).await?;
+    session.end(Bytes::new()).await?;
     Err(Stop::Cut(message))
 }
 
 /// Ends a stream that was committed while waiting and for which no answer was found.
 pub(super) async fn fail_committed(
-    session: &mut ServerSession,
+    session: &mut Session,
     ctx: &Ctx,
     error: &Error,
 ) -> Result<(), Stop> {
     let watch = Watch::new(Grammar::of(ctx.endpoint), false);
-    downstream::part(session, watch.refusal(error)).await?;
-    Ok(downstream::end(session).await?)
+    session.part(watch.refusal(error)).await?;
+    Ok(session.end(Bytes::new()).await?)
 }
 
 /// Passes a large answer on as it comes. A client cannot be told of a failure in the middle but by
 /// the broken end of its body, so the connection is dropped then.
 async fn relay_parts(
-    session: &mut ServerSession,
+    session: &mut Session,
     reply: &mut Reply,
     timeouts: &Timeouts,
     since: Instant,
@@ -212,13 +202,13 @@ async fn relay_parts(
     loop {
         let part = tokio::select! {
             biased;
-            part = reply.data_in_time(LARGE_PART, timeouts.idle.0, total) => part,
-            () = downstream::client_left(session) => return Err(Stop::Gone),
+            part = reply.data_in_time(timeouts.idle.0, total) => part,
+            () = session.client_left() => return Err(Stop::Gone),
         };
         match part {
-            Some(Ok(bytes)) => downstream::part(session, bytes).await?,
+            Some(Ok(bytes)) => session.part(bytes).await?,
             Some(Err(failure)) => return Err(Stop::Broken(failure.to_string())),
-            None => return Ok(downstream::end(session).await?),
+            None => return Ok(session.end(Bytes::new()).await?),
         }
     }
 }

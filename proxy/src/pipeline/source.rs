@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::attempt::{PART, Stream};
+use super::attempt::Stream;
 use super::backend::Backend;
 use crate::admission::Slot;
 use crate::breaker::ModelPass;
@@ -151,7 +151,7 @@ impl Source {
     pub async fn wait(&mut self) -> Next {
         tokio::select! {
             biased;
-            part = self.reply.data(PART) => Next::Part(part),
+            part = self.reply.data() => Next::Part(part),
             () = &mut self.timer => Next::Timer,
         }
     }
@@ -212,7 +212,7 @@ impl Source {
     /// Lets the connection come to its end, so that it can be used again.
     pub async fn linger(mut self: Box<Self>) {
         // Nothing follows but the end of the connection's framing.
-        let _ = timeout(LINGER, self.reply.data(PART)).await;
+        let _ = timeout(LINGER, self.reply.data()).await;
     }
 
     /// When the timer is to look again. It is not reset with every event: it fires once a period

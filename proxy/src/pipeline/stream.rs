@@ -9,8 +9,6 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderValue};
-use pingora_core::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::cache::Origin;
@@ -21,7 +19,8 @@ use super::ticket::Ticket;
 use super::{Pipeline, Stop};
 use crate::cache::flight::{End, Follower, News};
 use crate::error::{Error, Kind};
-use crate::response::downstream::{self, Head};
+use crate::response::downstream::Head;
+use crate::session::Session;
 
 /// Bytes of a stream taken before others have their turn.
 const TURN: usize = 64 * 1024;
@@ -40,7 +39,7 @@ impl Pipeline {
     /// Relays `source` to its end.
     pub(super) async fn relay_stream(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         mut source: Box<Source>,
         head: Head,
@@ -74,7 +73,7 @@ impl Pipeline {
             };
             if !bytes.is_empty() {
                 between_events = bytes.ends_with(b"\n\n");
-                let mut sending = pin!(downstream::part(session, bytes));
+                let mut sending = pin!(session.part(bytes));
                 let sent = tokio::select! {
                     biased;
                     sent = &mut sending => sent,
@@ -92,7 +91,7 @@ impl Pipeline {
             let next = tokio::select! {
                 biased;
                 next = source.wait() => next,
-                () = downstream::client_left(session) => return leave(source, ticket),
+                () = session.client_left() => return leave(source, ticket),
                 () = followed(&mut ticket) => break hand_over(source, ticket),
             };
             if let Next::Part(Some(Ok(part))) = &next {
@@ -113,7 +112,7 @@ impl Pipeline {
     /// Sends on what another request's stream brings; the head was sent.
     pub(super) async fn follow_stream(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         Following { mut follower, mut between_events }: Following,
         ctx: &mut Ctx,
@@ -122,10 +121,10 @@ impl Pipeline {
             let news = tokio::select! {
                 biased;
                 news = timeout(snapshot.config.heartbeat, follower.next()) => news,
-                () = downstream::client_left(session) => return Err(Stop::Gone),
+                () = session.client_left() => return Err(Stop::Gone),
             };
             match news {
-                Err(_) if between_events => downstream::part(session, COMMENT).await?,
+                Err(_) if between_events => session.part(COMMENT).await?,
                 Err(_) => {}
                 Ok(News::Parts(parts)) => {
                     for part in parts {
@@ -133,13 +132,13 @@ impl Pipeline {
                         if let Some(guess) = &mut ctx.guess {
                             guess.count(&part);
                         }
-                        downstream::part(session, part).await?;
+                        session.part(part).await?;
                     }
                 }
-                Ok(News::End(End::Whole { .. })) => return Ok(downstream::end(session).await?),
+                Ok(News::End(End::Whole { .. })) => return Ok(session.end(Bytes::new()).await?),
                 // What was sent says so.
                 Ok(News::End(End::Cut(why))) => {
-                    downstream::end(session).await?;
+                    session.end(Bytes::new()).await?;
                     return Err(Stop::Cut(why));
                 }
                 Ok(News::End(End::Nothing)) => {
@@ -155,7 +154,7 @@ impl Pipeline {
 
 /// Sends the head of a stream, unless it was sent while the client waited.
 pub(super) async fn begin_stream(
-    session: &mut ServerSession,
+    session: &mut Session,
     mut head: Head,
     ctx: &mut Ctx,
 ) -> Result<(), Stop> {
@@ -163,8 +162,8 @@ pub(super) async fn begin_stream(
     if !ctx.committed {
         ctx.status = StatusCode::OK.as_u16();
         // Middleboxes that buffer or transform would hold events back.
-        head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        downstream::begin(session, head).await?;
+        head.set("cache-control", "no-cache");
+        session.begin(head).await?;
     }
     Ok(())
 }
@@ -232,7 +231,7 @@ async fn drive(mut source: Box<Source>, mut ticket: Box<Ticket>) {
 
 /// The end of a stream that its own request sent on.
 async fn last(
-    session: &mut ServerSession,
+    session: &mut Session,
     mut source: Box<Source>,
     mut ticket: Option<Box<Ticket>>,
     (bytes, why): (Bytes, Option<String>),
@@ -242,8 +241,8 @@ async fn last(
     ctx.usage = source.usage();
     ctx.shaper = source.shaper.take();
     let mut sending = pin!(async {
-        downstream::part(session, bytes).await?;
-        downstream::end(session).await
+        session.part(bytes).await?;
+        session.end(Bytes::new()).await
     });
     let sent = tokio::select! {
         biased;

@@ -5,9 +5,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{self, HeaderValue};
 use metrics::counter;
-use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until};
 
 use super::cache::Origin;
@@ -18,10 +16,11 @@ use super::{Pipeline, Stop, relay};
 use crate::cache::flight::Leader;
 use crate::error::Error;
 use crate::request::Request;
-use crate::response::downstream::{self, Head};
+use crate::response::downstream::Head;
 use crate::response::sse::Framing;
 use crate::response::watch::Grammar;
 use crate::router::Plan;
+use crate::session::Session;
 use crate::telemetry::names;
 
 /// A time that never comes, for a timer that is not armed.
@@ -31,7 +30,7 @@ impl Pipeline {
     /// Finds an answer at the targets of `plan`.
     pub(super) async fn await_answer(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         snapshot: &Snapshot,
         request: &Request,
         plan: &Plan,
@@ -39,7 +38,7 @@ impl Pipeline {
     ) -> Result<Answer, Stop> {
         let targets = plan.targets.iter().chain(&plan.fallback);
         let openai = targets.into_iter().any(|one| !snapshot.backends[one.upstream].is_ollama());
-        let headers = Headers::new(&session.req_header().headers, &ctx.id, openai);
+        let headers = Headers::new(&session.head.fields, &ctx.id, openai);
         if plan.wait_comments.is_some() {
             ctx.progress.show_place();
         }
@@ -83,7 +82,7 @@ impl Pipeline {
     /// pinned by the caller: a future taken by value lies in the state twice.
     pub(super) async fn while_watched<T>(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         (request, plan): (&Request, &Plan),
         ctx: &mut Ctx,
         leader: Option<&mut Leader<Origin>>,
@@ -122,7 +121,7 @@ impl Pipeline {
     /// Keeps a client that waits company until it leaves.
     async fn with_comments(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         (request, plan): (&Request, &Plan),
         ctx: &mut Ctx,
     ) {
@@ -133,7 +132,7 @@ impl Pipeline {
             let wake = next.unwrap_or_else(|| ctx.started + FAR);
             tokio::select! {
                 biased;
-                () = downstream::client_left(session) => return,
+                () = session.client_left() => return,
                 () = sleep_until(wake), if next.is_some() => {
                     // Boxed: it may ask a plugin, whose call is large, and few requests get here.
                     if Box::pin(self.comment(session, (request, plan), ctx)).await.is_err() {
@@ -147,20 +146,20 @@ impl Pipeline {
 
     async fn comment(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         (request, plan): (&Request, &Plan),
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
         if !ctx.committed {
             let mut head = Head::new(StatusCode::OK);
-            head.set(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            head.set("content-type", "text/event-stream");
+            head.set("cache-control", "no-cache");
             ctx.common_headers(&mut head);
             ctx.status = StatusCode::OK.as_u16();
-            downstream::begin(session, head).await?;
+            session.begin(head).await?;
             ctx.committed = true;
         }
         let text = self.waiting_text(plan, request, ctx).await;
-        Ok(downstream::part(session, text).await?)
+        Ok(session.part(text).await?)
     }
 }

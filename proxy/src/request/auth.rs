@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
@@ -16,6 +14,7 @@ use crate::config::KeyConfig;
 use crate::config::glob;
 use crate::config::raw::Priority;
 use crate::error::{Error, Kind};
+use crate::http1::Fields;
 use crate::ids::CallerName;
 use crate::ollama::same_model;
 use crate::openai::bearer;
@@ -74,13 +73,13 @@ impl Callers {
     }
 
     /// Finds the caller of a request.
-    pub fn authenticate(&self, headers: &HeaderMap) -> Result<&Arc<Caller>, Error> {
+    pub fn authenticate(&self, client: &Fields) -> Result<&Arc<Caller>, Error> {
         if let Some(anonymous) = &self.anonymous {
             return Ok(anonymous);
         }
         let missing =
             "an API key is needed: send it as `Authorization: Bearer …` or `x-api-key: …`";
-        let given = presented(headers).ok_or_else(|| Error::new(Kind::Unauthorized, missing))?;
+        let given = presented(client).ok_or_else(|| Error::new(Kind::Unauthorized, missing))?;
         let hash = blake3::hash(given);
         let mut found = None;
         // Every key is compared, each in constant time, so that timing tells nothing.
@@ -94,11 +93,11 @@ impl Callers {
     }
 }
 
-fn presented(headers: &HeaderMap) -> Option<&[u8]> {
-    if headers.contains_key(AUTHORIZATION) {
-        return bearer(headers).map(<[u8]>::trim_ascii);
+fn presented(client: &Fields) -> Option<&[u8]> {
+    if client.has("authorization") {
+        return bearer(client).map(<[u8]>::trim_ascii);
     }
-    headers.get(X_API_KEY).map(|value| value.as_bytes().trim_ascii())
+    client.get(X_API_KEY).map(<[u8]>::trim_ascii)
 }
 
 impl Caller {
@@ -211,7 +210,7 @@ impl Caller {
 
     /// The headers that tell how its limits stand.
     #[must_use]
-    pub fn limit_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+    pub fn limit_headers(&self) -> Vec<(&'static str, String)> {
         let Some(key) = &self.key else { return Vec::new() };
         let (spent, now) = (self.spent.lock(), Instant::now());
         let of = |unit, bucket: &Bucket, limit: Option<u32>| {
@@ -271,23 +270,20 @@ mod tests {
         }
     }
 
-    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(
-            http::HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )])
+    fn headers(name: &str, value: &str) -> Fields {
+        [(name, value.as_bytes())].into_iter().collect()
     }
 
     #[test]
     fn the_right_key_names_its_caller_under_both_headers() {
         let callers = Callers::new(&[key("alice", "a"), key("bob", "b")], None);
-        let name = |headers| callers.authenticate(&headers).map(|c| c.name.0.to_string());
+        let name = |headers: Fields| callers.authenticate(&headers).map(|c| c.name.0.to_string());
         assert_eq!(name(headers("authorization", "Bearer b")).ok().as_deref(), Some("bob"));
         assert_eq!(name(headers("x-api-key", "a")).ok().as_deref(), Some("alice"));
         for wrong in ["Bearer c", "Bearer ", "Basic b", "b", ""] {
             assert!(name(headers("authorization", wrong)).is_err(), "{wrong}");
         }
-        assert!(name(HeaderMap::new()).is_err());
+        assert!(name(Fields::default()).is_err());
     }
 
     #[test]

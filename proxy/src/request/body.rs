@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Version;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
-use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::raw::Limits;
 use crate::error::{Error, Kind};
+use crate::http1::BodyError;
+use crate::session::{Session, expects_continue};
 
 /// Bytes decoded before the limits are looked at again.
 const DECODE_STEP: usize = 256 * 1024;
@@ -109,22 +108,21 @@ enum Coding {
 
 /// Reads the body of `session`.
 pub async fn read(
-    session: &mut ServerSession,
+    session: &mut Session,
     limits: &Limits,
     budget: &Arc<Budget>,
 ) -> Result<Body, ReadError> {
     let limit = limits.body.len();
     let coding = coding(session)?;
-    let announced = announced_length(session);
+    let fields = &session.head.fields;
+    let announced = fields.text("content-length").and_then(|text| text.parse().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit).into());
     }
     let mut reserved = budget.reserve(limits.bodies_in_flight.len());
-    if expects_continue(session) && session.write_continue_response().await.is_err() {
+    if expects_continue(&session.head) && session.ask_for_body().await.is_err() {
         return Err(ReadError::ClientGone);
     }
-    // pingora's own limit to a read would come first, and without a 408.
-    session.set_read_timeout(None);
     let pause = limits.body_timeout.0;
     let started = Instant::now();
     let mut collected = Collected::new(announced);
@@ -132,11 +130,11 @@ pub async fn read(
         // A trickle keeps within the pause, but not within the least rate.
         let earned = Duration::from_secs((collected.len() / LEAST_RATE) as u64);
         let deadline = (Instant::now() + pause).min(started + pause + earned);
-        let Ok(read) = timeout_at(deadline, session.read_request_body()).await else {
+        let Ok(read) = timeout_at(deadline, session.read()).await else {
             let message = "the request's body did not arrive in time";
             return Err(Error::new(Kind::RequestTimeout, message).close().into());
         };
-        let Some(chunk) = read.map_err(|cause| unreadable(&cause))? else { break };
+        let Some(chunk) = read.transpose().map_err(|cause| unreadable(&cause))? else { break };
         let total = collected.len() + chunk.len();
         if total > limit {
             return Err(too_large(limit).into());
@@ -186,20 +184,11 @@ impl Collected {
     }
 }
 
-fn announced_length(session: &ServerSession) -> Option<usize> {
-    let text = session.get_header(CONTENT_LENGTH)?.to_str().ok()?;
-    text.trim().parse().ok()
-}
-
-/// HTTP/1.0 knows no interim answers; the wish is ignored there (RFC 9110, 10.1.1).
-fn expects_continue(session: &ServerSession) -> bool {
-    session.req_header().version >= Version::HTTP_11
-        && session.get_header_bytes(EXPECT).eq_ignore_ascii_case(b"100-continue")
-}
-
-fn coding(session: &ServerSession) -> Result<Coding, Error> {
-    let Some(value) = session.get_header(CONTENT_ENCODING) else { return Ok(Coding::Identity) };
-    match value.as_bytes().trim_ascii() {
+fn coding(session: &Session) -> Result<Coding, Error> {
+    let Some(given) = session.head.fields.get("content-encoding") else {
+        return Ok(Coding::Identity);
+    };
+    match given {
         given if given.eq_ignore_ascii_case(b"identity") || given.is_empty() => {
             Ok(Coding::Identity)
         }
@@ -212,14 +201,13 @@ fn coding(session: &ServerSession) -> Result<Coding, Error> {
     }
 }
 
-fn unreadable(cause: &pingora_core::Error) -> ReadError {
-    match cause.etype() {
-        // pingora's types for a bad chunk or trailer are private; their names are not.
-        kind if kind.as_str().starts_with("Invalid") => {
-            let message = "the request's body is framed wrongly";
+fn unreadable(cause: &BodyError) -> ReadError {
+    match cause {
+        BodyError::Malformed(why) => {
+            let message = format!("the request's body is framed wrongly: {why}");
             ReadError::Refused(Error::new(Kind::InvalidRequest, message).close())
         }
-        _ => ReadError::ClientGone,
+        BodyError::CutOff | BodyError::Io(_) => ReadError::ClientGone,
     }
 }
 

@@ -3,10 +3,9 @@
 //! As with Ollama, a request with an `Origin` that is not allowed is refused with 403, not merely
 //! left without CORS headers: otherwise any page could make a visitor's GPU work for it.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-
 use crate::config::glob;
 use crate::error::{Error, Kind};
+use crate::http1::{Fields, Head};
 
 /// Ollama's own defaults.
 const DEFAULT_ORIGINS: [&str; 13] = [
@@ -37,15 +36,15 @@ const MAX_AGE: &str = "86400";
 
 /// The origin of an allowed cross-origin request, to be repeated in the answer.
 #[derive(Clone, Debug)]
-pub struct AllowedOrigin(HeaderValue);
+pub struct AllowedOrigin(Box<str>);
 
 /// Checks the `Origin` of a request: `None` when there is none.
-pub fn check(headers: &HeaderMap, configured: &[String]) -> Result<Option<AllowedOrigin>, Error> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(None) };
-    let text = origin.to_str().unwrap_or("");
+pub fn check(client: &Fields, configured: &[String]) -> Result<Option<AllowedOrigin>, Error> {
+    let Some(origin) = client.get("origin") else { return Ok(None) };
+    let text = std::str::from_utf8(origin).unwrap_or("");
     let mut patterns = DEFAULT_ORIGINS.into_iter().chain(configured.iter().map(String::as_str));
     if patterns.any(|pattern| glob::matches(pattern, text)) {
-        return Ok(Some(AllowedOrigin(origin.clone())));
+        return Ok(Some(AllowedOrigin(text.into())));
     }
     let message = "web pages of this origin may not use the gateway; see `cors.origins`";
     Err(Error::new(Kind::Forbidden, message))
@@ -53,29 +52,23 @@ pub fn check(headers: &HeaderMap, configured: &[String]) -> Result<Option<Allowe
 
 impl AllowedOrigin {
     /// The headers for an answer a page may read.
-    pub fn headers(&self) -> [(HeaderName, HeaderValue); 3] {
+    #[must_use]
+    pub fn headers(&self) -> [(&'static str, &str); 3] {
         [
-            (header::ACCESS_CONTROL_ALLOW_ORIGIN, self.0.clone()),
-            (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)),
-            (header::VARY, HeaderValue::from_static("origin")),
+            ("access-control-allow-origin", &self.0),
+            ("access-control-expose-headers", EXPOSED),
+            ("vary", "origin"),
         ]
     }
 
-    /// The further headers for the answer to a preflight. Every requested header is allowed:
-    /// none of them reaches an upstream unless it is harmless there.
-    #[must_use]
-    pub fn preflight(&self, request: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-        let mut out = vec![
-            (
-                header::ACCESS_CONTROL_ALLOW_METHODS,
-                HeaderValue::from_static("GET, HEAD, POST, OPTIONS"),
-            ),
-            (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE)),
-        ];
-        if let Some(wanted) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-            out.push((header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone()));
+    /// Sets the further headers of the answer to a preflight from `client`. Every requested header is
+    /// allowed: none of them reaches an upstream unless it is harmless there.
+    pub fn preflight(client: &Fields, head: &mut Head) {
+        head.set("access-control-allow-methods", "GET, HEAD, POST, OPTIONS");
+        head.set("access-control-max-age", MAX_AGE);
+        if let Some(wanted) = client.get("access-control-request-headers") {
+            head.set("access-control-allow-headers", wanted);
         }
-        out
     }
 }
 
@@ -85,8 +78,8 @@ mod tests {
 
     fn allowed(origin: &'static str, configured: &[&str]) -> bool {
         let configured: Vec<String> = configured.iter().map(ToString::to_string).collect();
-        let headers = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static(origin))]);
-        check(&headers, &configured).is_ok()
+        let client: Fields = [("origin", origin.as_bytes())].into_iter().collect();
+        check(&client, &configured).is_ok()
     }
 
     #[test]

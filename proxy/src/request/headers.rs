@@ -7,19 +7,19 @@
 //! 304, 412 or 206, and no answer.
 
 use http::Version;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 
 use crate::config::raw::UpstreamKind;
 use crate::error::{Error, Kind};
+use crate::http1::{Fields, RequestHead};
 
 /// What Ollama could make use of; it ignores every other header.
-const OLLAMA: [HeaderName; 3] = [header::CONTENT_TYPE, header::ACCEPT, header::USER_AGENT];
+const OLLAMA: [&str; 3] = ["content-type", "accept", "user-agent"];
 
 /// Dropped for every other upstream.
-fn is_private(name: &HeaderName) -> bool {
+fn is_private(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "host"
             | "origin"
             | "referer"
@@ -44,44 +44,27 @@ fn is_private(name: &HeaderName) -> bool {
             | "x-request-id"
             | "forwarded"
             | "range"
-    ) || name.as_str().starts_with("if-")
-        || name.as_str().starts_with("sec-")
-        || name.as_str().starts_with("x-forwarded-")
-        || name.as_str().starts_with("x-sluicegate-")
+    ) || ["if-", "sec-", "x-forwarded-", "x-sluicegate-"].iter().any(|one| name.starts_with(one))
 }
 
-/// Headers in the order in which they are sent.
-pub type Forwarded = Vec<(HeaderName, HeaderValue)>;
+/// The fields of `client` that go to an upstream of `kind`.
+pub fn forwarded(client: &Fields, kind: UpstreamKind) -> impl Iterator<Item = (&str, &[u8])> {
+    client.iter().filter(move |(name, _)| match kind {
+        UpstreamKind::Ollama => OLLAMA.contains(name),
+        UpstreamKind::Openai => !is_private(name) && !client.lists("connection", name),
+    })
+}
 
-/// The headers of `client` that go to an upstream of `kind`.
+/// Fields as they are written, each with its line end.
 #[must_use]
-pub fn forwarded(client: &HeaderMap, kind: UpstreamKind) -> Forwarded {
-    match kind {
-        UpstreamKind::Ollama => {
-            let given = |name: HeaderName| client.get(&name).map(|value| (name, value.clone()));
-            OLLAMA.into_iter().filter_map(given).collect()
-        }
-        UpstreamKind::Openai => {
-            let listed = connection_listed(client);
-            let travels = |(name, _): &(&HeaderName, &HeaderValue)| {
-                !is_private(name) && !listed.iter().any(|one| name.as_str() == one)
-            };
-            let all = client.iter().filter(travels);
-            all.map(|(name, value)| (name.clone(), value.clone())).collect()
+pub fn written<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(256);
+    for (name, value) in fields {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            text.extend_from_slice(part);
         }
     }
-}
-
-/// Names that a message's `headers` declare hop-by-hop themselves (RFC 9110, 7.6.1), in lower case.
-#[must_use]
-pub fn connection_listed(headers: &HeaderMap) -> Vec<String> {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value: &HeaderValue| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect()
+    text
 }
 
 /// Refuses an HTTP/1 head that names no host, several, or what is no host (RFC 9112, 3.2). Whoever
@@ -89,10 +72,10 @@ pub fn connection_listed(headers: &HeaderMap) -> Vec<String> {
 ///
 /// # Errors
 /// When it does; the connection is of no further use.
-pub fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Error> {
-    let mut hosts = headers.get_all(header::HOST).iter();
+pub fn check_host(head: &RequestHead) -> Result<(), Error> {
+    let mut hosts = head.fields.get_all("host");
     let wrong = match (hosts.next(), hosts.next()) {
-        (None, _) if version < Version::HTTP_11 => return Ok(()),
+        (None, _) if head.version < Version::HTTP_11 => return Ok(()),
         (None, _) => "an HTTP/1.1 request needs a `Host`",
         (Some(host), None) if is_host(host) => return Ok(()),
         (Some(_), None) => "the `Host` is not the name of a host",
@@ -102,11 +85,11 @@ pub fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Error> {
 }
 
 /// Whether `value` is a host with or without a port, or empty, as where a URI has none.
-fn is_host(value: &HeaderValue) -> bool {
+fn is_host(value: &[u8]) -> bool {
     if value.is_empty() {
         return true;
     }
-    let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
+    let Ok(authority) = Authority::try_from(value) else { return false };
     // What remains of one with user information does not start with a colon.
     let port = authority.as_str().strip_prefix(authority.host());
     let digits = port.map(|port| port.strip_prefix(':').unwrap_or(port));
@@ -115,9 +98,9 @@ fn is_host(value: &HeaderValue) -> bool {
 
 /// Headers of an upstream's answer that are for this connection only or are set anew.
 #[must_use]
-pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "keep-alive"
             | "proxy-connection"
@@ -133,16 +116,15 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
             | "alt-svc"
             | "strict-transport-security"
             | "x-request-id"
-    ) || name.as_str().starts_with("access-control-")
+    ) || name.starts_with("access-control-")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn client() -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in [
+    fn client() -> Fields {
+        let fields = [
             ("host", "evil"),
             ("origin", "http://evil"),
             ("authorization", "Bearer secret"),
@@ -154,23 +136,22 @@ mod tests {
             ("user-agent", "sdk"),
             ("openai-beta", "b"),
             ("accept-encoding", "gzip"),
-        ] {
-            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        map
+        ];
+        fields.into_iter().map(|(name, value)| (name, value.as_bytes())).collect()
     }
 
     #[test]
     fn private_and_hop_by_hop_headers_stay_here() {
-        let out = forwarded(&client(), UpstreamKind::Openai);
-        let mut names: Vec<&str> = out.iter().map(|(name, _)| name.as_str()).collect();
+        let client = client();
+        let mut names: Vec<_> =
+            forwarded(&client, UpstreamKind::Openai).map(|(name, _)| name).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-type", "openai-beta", "user-agent"]);
     }
 
     #[test]
     fn ollama_gets_only_what_it_reads() {
-        let out = forwarded(&client(), UpstreamKind::Ollama);
-        assert_eq!(out.len(), 2);
+        let out = written(forwarded(&client(), UpstreamKind::Ollama));
+        assert_eq!(out, b"content-type: application/json\r\nuser-agent: sdk\r\n");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 /// What is limited.
@@ -26,17 +25,17 @@ impl Unit {
 
     /// OpenAI's headers for the limit, what is left of it, and the time until all of it is there
     /// again (platform.openai.com/docs/guides/rate-limits).
-    fn headers(self) -> [HeaderName; 3] {
+    fn headers(self) -> [&'static str; 3] {
         match self {
             Unit::Requests => [
-                HeaderName::from_static("x-ratelimit-limit-requests"),
-                HeaderName::from_static("x-ratelimit-remaining-requests"),
-                HeaderName::from_static("x-ratelimit-reset-requests"),
+                "x-ratelimit-limit-requests",
+                "x-ratelimit-remaining-requests",
+                "x-ratelimit-reset-requests",
             ],
             Unit::Tokens => [
-                HeaderName::from_static("x-ratelimit-limit-tokens"),
-                HeaderName::from_static("x-ratelimit-remaining-tokens"),
-                HeaderName::from_static("x-ratelimit-reset-tokens"),
+                "x-ratelimit-limit-tokens",
+                "x-ratelimit-remaining-tokens",
+                "x-ratelimit-reset-tokens",
             ],
         }
     }
@@ -77,17 +76,16 @@ impl Bucket {
         unit: Unit,
         per_minute: u32,
         now: Instant,
-    ) -> [(HeaderName, HeaderValue); 3] {
+    ) -> [(&'static str, String); 3] {
         let ahead = self.ahead(now);
         let there = MINUTE.saturating_sub(ahead).as_nanos();
         // At most `per_minute`.
         let left = u32::try_from(there * u128::from(per_minute) / MINUTE.as_nanos());
-        let reset = HeaderValue::try_from(duration_text(ahead));
         let [limit, remaining, until] = unit.headers();
         [
-            (limit, HeaderValue::from(per_minute)),
-            (remaining, HeaderValue::from(left.unwrap_or(per_minute))),
-            (until, reset.unwrap_or_else(|_| HeaderValue::from_static(""))),
+            (limit, per_minute.to_string()),
+            (remaining, left.unwrap_or(per_minute).to_string()),
+            (until, duration_text(ahead)),
         ]
     }
 
@@ -123,9 +121,7 @@ mod tests {
     use super::*;
 
     fn told(bucket: &Bucket, per_minute: u32) -> [String; 3] {
-        bucket
-            .headers(Unit::Tokens, per_minute, Instant::now())
-            .map(|(_, value)| value.to_str().expect("text").to_owned())
+        bucket.headers(Unit::Tokens, per_minute, Instant::now()).map(|(_, value)| value)
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -61,9 +60,14 @@ pub async fn post(
     body: &serde_json::Value,
     wait: Duration,
 ) -> Result<Bytes, Unanswered> {
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     let body = Bytes::from(body.to_string());
-    let asked = Call { method: Method::POST, path, query: "", headers: &headers, body };
+    let asked = Call {
+        method: Method::POST,
+        path,
+        query: "",
+        fields: b"content-type: application/json\r\n",
+        body,
+    };
     call(origin, pool, &asked, wait).await
 }
 

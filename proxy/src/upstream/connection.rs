@@ -1,30 +1,39 @@
 //! One HTTP/1.1 connection to an upstream, polled by its user.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body as _;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use tokio::time::Instant;
 
-use super::io::Io;
+use crate::http1::output::poll_write_all;
+use crate::http1::{Body, BodyError, Framing, HeadError, Input, Io, ReplyHead};
 
-/// The most a connection reads at once, and the largest head of an answer, in bytes. hyper lets a
-/// buffer grow to 400 KiB under a burst and keeps it, which a thousand open streams would feel.
-const MAX_BUFFER: usize = 16 * 1024;
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NoReply {
+    /// The connection ended.
+    #[error("the connection was closed before the answer")]
+    Ended,
+    /// The connection broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// What came is none.
+    #[error("{0}")]
+    Unreadable(#[from] HeadError),
+}
 
-/// A connection and, while an exchange is running, its owner's only handle to it.
+/// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: http1::Connection<TokioIo<Io>, Full<Bytes>>,
-    finished: bool,
+    io: Io,
+    input: Input,
+    /// The body of the answer being read.
+    body: Body,
+    /// Whether another exchange may follow.
+    keep_alive: bool,
     /// It has carried an exchange before, so the upstream may have closed it since.
     pub reused: bool,
     /// When it was last given back.
@@ -32,68 +41,80 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Starts HTTP/1.1 on a fresh stream.
-    pub async fn start(io: Io) -> hyper::Result<Box<Self>> {
-        let mut settings = http1::Builder::new();
-        settings.max_buf_size(MAX_BUFFER);
-        let (sender, driver) = settings.handshake(TokioIo::new(io)).await?;
-        let idle_since = Instant::now();
-        Ok(Box::new(Self { sender, driver, finished: false, reused: false, idle_since }))
+    /// HTTP/1.1 on a fresh stream.
+    #[must_use]
+    pub fn new(io: Io) -> Self {
+        Self {
+            io,
+            input: Input::default(),
+            body: Body::new(Framing::Length(0)),
+            keep_alive: true,
+            reused: false,
+            idle_since: Instant::now(),
+        }
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> hyper::Result<Response<Incoming>> {
-        let mut answer = pin!(self.sender.send_request(request));
-        poll_fn(|cx| {
-            self.drive(cx);
-            answer.as_mut().poll(cx)
+    /// Sends a request and waits for the head of its answer, which may come before all of it was sent.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<ReplyHead, NoReply> {
+        let mut parts = [head, body];
+        let mut sent = None;
+        let reply = poll_fn(|cx| {
+            if sent.is_none()
+                && let Poll::Ready(written) = poll_write_all(&mut self.io, &mut parts, cx)
+            {
+                sent = Some(written);
+            }
+            match (self.poll_head(cx), &mut sent) {
+                // Whoever takes no more may have said why before.
+                (
+                    Poll::Ready(Err(NoReply::Ended | NoReply::Io(_))) | Poll::Pending,
+                    Some(written),
+                ) if written.is_err() => {
+                    let written = std::mem::replace(written, Ok(()));
+                    Poll::Ready(Err(written.err().map_or(NoReply::Ended, NoReply::Io)))
+                }
+                (polled, _) => polled,
+            }
         })
-        .await
+        .await?;
+        self.body = Body::new(reply.framing);
+        self.keep_alive = reply.keep_alive && matches!(sent, Some(Ok(())));
+        Ok(reply)
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ReplyHead, NoReply>> {
+        loop {
+            if !self.input.bytes().is_empty()
+                && let Some((head, length)) = ReplyHead::parse(self.input.bytes())?
+            {
+                self.input.skip(length);
+                // Interim answers are for those who asked for them (RFC 9110, 15.2).
+                let interim = head.status.is_informational();
+                if interim && head.status != StatusCode::SWITCHING_PROTOCOLS {
+                    continue;
+                }
+                return Poll::Ready(Ok(head));
+            }
+            if ready!(self.input.poll_fill(&mut self.io, cx))? == 0 {
+                return Poll::Ready(Err(NoReply::Ended));
+            }
+        }
     }
 
     /// The next part of an answer's body; `None` at its end.
-    pub fn poll_data(
-        &mut self,
-        body: &mut Incoming,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Bytes>>> {
-        // Asking first tells the driver that somebody wants data; a second asking takes it.
-        if let Poll::Ready(part) = poll_part(body, cx) {
-            return Poll::Ready(part);
-        }
-        self.drive(cx);
-        poll_part(body, cx)
-    }
-
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.finished && Pin::new(&mut self.driver).poll(cx).is_ready() {
-            // Errors reach the exchange through its own future or body.
-            self.finished = true;
-        }
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.body.poll(&mut self.input, &mut self.io, cx)
     }
 
     /// Whether another exchange can start now, as far as can be known without sending.
     pub fn is_usable(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.finished && self.sender.is_ready()
-    }
-}
-
-fn poll_part(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Bytes>>> {
-    loop {
-        match Pin::new(&mut *body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                // Trailers carry nothing the client is promised.
-                if let Ok(data) = frame.into_data() {
-                    return Poll::Ready(Some(Ok(data)));
-                }
-            }
-            Poll::Ready(Some(Err(cause))) => return Poll::Ready(Some(Err(cause))),
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Pending => return Poll::Pending,
+        self.keep_alive && self.body.is_done() && self.input.bytes().is_empty() && {
+            let mut nobody = Context::from_waker(Waker::noop());
+            // Its end, or an answer that nobody asked for.
+            self.input.poll_fill(&mut self.io, &mut nobody).is_pending()
         }
     }
 }

@@ -5,24 +5,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::{Method, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::Connection;
-use super::io;
+use super::connect;
+use super::connection::{Connection, NoReply};
 use super::origin::Origin;
 use super::pool::Pool;
+use crate::http1::Fields;
 
 /// A reused connection that breaks this soon after a request was the upstream's idle timeout, not
 /// an upstream that worked on the request and failed.
 const STALE_WINDOW: Duration = Duration::from_millis(250);
-
-/// Room for what follows the first parts of a burst, in bytes.
-const JOIN_ROOM: usize = 2048;
+/// Room for a request's head, in bytes, beside what a client's fields take.
+const HEAD_ROOM: usize = 384;
 
 /// Why an exchange has no answer, or only a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,8 +72,9 @@ pub struct Call<'a> {
     pub path: &'static str,
     /// The query with its `?`, or nothing.
     pub query: &'a str,
-    /// Headers for the upstream; `Host` and credentials are added here.
-    pub headers: &'a [(HeaderName, HeaderValue)],
+    /// Fields for the upstream, as they are written, each with its line end; `Host` and credentials are
+    /// added here.
+    pub fields: &'a [u8],
     /// The whole body.
     pub body: Bytes,
 }
@@ -85,7 +83,7 @@ impl Call<'static> {
     /// A `GET` without a body.
     #[must_use]
     pub fn get(path: &'static str) -> Self {
-        Self { method: Method::GET, path, query: "", headers: &[], body: Bytes::new() }
+        Self { method: Method::GET, path, query: "", fields: b"", body: Bytes::new() }
     }
 }
 
@@ -94,12 +92,9 @@ impl Call<'static> {
 pub struct Reply {
     /// The status.
     pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    body: Incoming,
-    connection: Option<Box<Connection>>,
-    /// A failure met while joining what came before it.
-    broken: Option<Failure>,
+    /// The fields of its head.
+    pub fields: Fields,
+    connection: Option<Connection>,
     pool: Arc<Pool>,
     pool_key: u64,
 }
@@ -122,106 +117,69 @@ pub async fn send(
     attempt(origin, pool, connection, call, deadline).await
 }
 
-async fn open(origin: &Origin, deadline: Instant) -> Result<Box<Connection>, Failure> {
+async fn open(origin: &Origin, deadline: Instant) -> Result<Connection, Failure> {
     let limit = deadline.min(Instant::now() + origin.config.timeouts.connect.0);
-    let opened = timeout_at(limit, async {
-        let stream = io::connect(&origin.host, origin.port, origin.tls.as_ref())
-            .await
-            .map_err(|cause| Failure::Connect(cause.to_string()))?;
-        Connection::start(stream).await.map_err(|cause| Failure::Connect(cause.to_string()))
-    });
-    opened.await.unwrap_or(Err(Failure::ConnectTimeout))
+    let opened = connect::connect(&origin.host, origin.port, origin.tls.as_ref());
+    match timeout_at(limit, opened).await {
+        Ok(Ok(io)) => Ok(Connection::new(io)),
+        Ok(Err(cause)) => Err(Failure::Connect(cause.to_string())),
+        Err(_) => Err(Failure::ConnectTimeout),
+    }
 }
 
 async fn attempt(
     origin: &Origin,
     pool: &Arc<Pool>,
-    mut connection: Box<Connection>,
+    mut connection: Connection,
     call: &Call<'_>,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
-    let request = request(origin, call)?;
-    let head = timeout_at(deadline, connection.send(request))
+    let head = head(origin, call);
+    let reply = timeout_at(deadline, connection.exchange(&head, &call.body))
         .await
         .map_err(|_| Failure::FirstByteTimeout)?
-        .map_err(|cause| match cause.is_parse() {
-            true => Failure::Garbled(describe(&cause)),
-            false => Failure::Broken(describe(&cause)),
+        .map_err(|cause| match cause {
+            NoReply::Unreadable(_) => Failure::Garbled(cause.to_string()),
+            NoReply::Ended | NoReply::Io(_) => Failure::Broken(cause.to_string()),
         })?;
-    let (parts, body) = head.into_parts();
     Ok(Reply {
-        status: parts.status,
-        headers: parts.headers,
-        body,
+        status: reply.status,
+        fields: reply.fields,
         connection: Some(connection),
-        broken: None,
         pool: Arc::clone(pool),
         pool_key: origin.pool_key,
     })
 }
 
-fn request(origin: &Origin, call: &Call<'_>) -> Result<Request<Full<Bytes>>, Failure> {
-    let broken = |cause: http::Error| Failure::Broken(cause.to_string());
-    let mut request = Request::new(Full::new(call.body.clone()));
-    *request.method_mut() = call.method.clone();
-    *request.uri_mut() = origin.uri(call.path, call.query).map_err(broken)?;
-    let mut headers = HeaderMap::with_capacity(call.headers.len() + 3);
-    headers.insert(HOST, origin.host_header.clone());
-    for (name, value) in call.headers {
-        headers.append(name.clone(), value.clone());
-    }
+/// The head of a request as it is written.
+fn head(origin: &Origin, call: &Call<'_>) -> Vec<u8> {
+    let mut head = Vec::with_capacity(HEAD_ROOM + call.query.len() + call.fields.len());
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
+    let (base, path) = origin.path(call.path);
+    put(&[call.method.as_str().as_bytes(), b" ", base.as_bytes(), path.as_bytes()]);
+    put(&[call.query.as_bytes(), b" HTTP/1.1\r\nhost: ", origin.host_header.as_bytes(), b"\r\n"]);
+    put(&[call.fields]);
     if let Some(key) = &origin.authorization {
-        headers.insert(AUTHORIZATION, key.clone());
+        put(&[b"authorization: ", key.as_bytes(), b"\r\n"]);
     }
-    *request.headers_mut() = headers;
-    Ok(request)
-}
-
-/// hyper's own text and its cause, which is where "reset by peer" stands.
-fn describe(cause: &hyper::Error) -> String {
-    use std::error::Error as _;
-    cause.source().map_or_else(|| cause.to_string(), |source| format!("{cause}: {source}"))
+    if call.method != Method::GET {
+        let length = itoa::Buffer::new().format(call.body.len()).to_owned();
+        put(&[b"content-length: ", length.as_bytes(), b"\r\n"]);
+    }
+    put(&[b"\r\n"]);
+    head
 }
 
 impl Reply {
-    /// The next bytes of the body as they come, without a limit of time; `None` at the end. All
-    /// that has arrived is joined up to about `most` bytes, so that a burst costs one write.
+    /// The next bytes of the body, all that have come, without a limit of time; `None` at the end.
     /// Dropping the future loses nothing.
-    pub async fn data(&mut self, most: usize) -> Option<Result<Bytes, Failure>> {
-        if let Some(failure) = self.broken.take() {
-            return Some(Err(failure));
-        }
-        poll_fn(|cx| {
-            let first = match ready!(self.poll_part(cx)) {
-                Some(Ok(bytes)) => bytes,
-                other => return Poll::Ready(other),
-            };
-            let mut joined = BytesMut::new();
-            while first.len().max(joined.len()) < most {
-                match self.poll_part(cx) {
-                    Poll::Ready(Some(Ok(more))) => {
-                        if joined.is_empty() {
-                            joined.reserve((first.len() + more.len() + JOIN_ROOM).max(most));
-                            joined.extend_from_slice(&first);
-                        }
-                        joined.extend_from_slice(&more);
-                    }
-                    Poll::Ready(Some(Err(failure))) => {
-                        self.broken = Some(failure);
-                        break;
-                    }
-                    Poll::Ready(None) | Poll::Pending => break,
-                }
-            }
-            Poll::Ready(Some(Ok(if joined.is_empty() { first } else { joined.freeze() })))
-        })
-        .await
+    pub async fn data(&mut self) -> Option<Result<Bytes, Failure>> {
+        poll_fn(|cx| self.poll_data(cx)).await
     }
 
     /// [`Reply::data`] with a limit to the pause before it and to the whole.
     pub async fn data_in_time(
         &mut self,
-        most: usize,
         idle: Duration,
         total: Instant,
     ) -> Option<Result<Bytes, Failure>> {
@@ -230,20 +188,20 @@ impl Reply {
             return Some(Err(Failure::TotalTimeout));
         }
         let stalled = now + idle;
-        match timeout_at(stalled.min(total), self.data(most)).await {
+        match timeout_at(stalled.min(total), self.data()).await {
             Ok(part) => part,
             Err(_) if total <= stalled => Some(Err(Failure::TotalTimeout)),
             Err(_) => Some(Err(Failure::Stalled)),
         }
     }
 
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         let Some(connection) = self.connection.as_mut() else { return Poll::Ready(None) };
-        Poll::Ready(match ready!(connection.poll_data(&mut self.body, cx)) {
+        Poll::Ready(match ready!(connection.poll_data(cx)) {
             Some(Ok(bytes)) => Some(Ok(bytes)),
             Some(Err(cause)) => {
                 self.connection = None;
-                Some(Err(Failure::Broken(describe(&cause))))
+                Some(Err(Failure::Broken(cause.to_string())))
             }
             None => {
                 self.finish();
@@ -263,7 +221,7 @@ impl Reply {
         let mut collected = Vec::new();
         let mut single: Option<Bytes> = None;
         loop {
-            let Some(part) = self.data_in_time(most, idle, total).await.transpose()? else {
+            let Some(part) = self.data_in_time(idle, total).await.transpose()? else {
                 return Ok((single.unwrap_or_else(|| collected.into()), false));
             };
             match single.take() {

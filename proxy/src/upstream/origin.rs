@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::Uri;
 use http::header::HeaderValue;
 
 use crate::config::UpstreamConfig;
@@ -62,13 +61,13 @@ impl Origin {
         self.tls.as_ref()
     }
 
-    /// The upstream's spelling of one of our paths, such as `/v1/models` or `/api/tags`.
-    pub fn uri(&self, path: &str, query: &str) -> Result<Uri, http::Error> {
+    /// The upstream's spelling of one of our paths, such as `/v1/models` or `/api/tags`, in two parts.
+    #[must_use]
+    pub fn path<'a>(&'a self, path: &'a str) -> (&'a str, &'a str) {
         let path = match self.config.kind {
             UpstreamKind::Ollama => path,
             UpstreamKind::Openai => path.strip_prefix("/v1").unwrap_or(path),
         };
-        let text = [self.config.base_path.as_str(), path, query].concat();
-        Ok(Uri::from_maybe_shared(bytes::Bytes::from(text))?)
+        (&self.config.base_path, path)
     }
 }

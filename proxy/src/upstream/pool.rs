@@ -16,15 +16,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// A worker's idle connections, by upstream.
 #[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "a connection is large and moves with every request")]
 pub struct Pool {
     /// With the upstream's key; there are few upstreams.
-    idle: Mutex<Vec<(u64, Vec<Box<Connection>>)>>,
+    idle: Mutex<Vec<(u64, Vec<Connection>)>>,
 }
 
 impl Pool {
     /// The most recently used connection that still stands.
-    pub(super) fn take(&self, origin: &Origin) -> Option<Box<Connection>> {
+    pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
         loop {
             let mut connection = {
                 let mut idle = self.idle.lock();
@@ -38,7 +37,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange came to its end, if it can carry another.
-    pub(super) fn give_back(&self, origin_key: u64, mut connection: Box<Connection>) {
+    pub(super) fn give_back(&self, origin_key: u64, mut connection: Connection) {
         if !connection.is_usable() {
             return;
         }

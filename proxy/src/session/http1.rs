@@ -1,0 +1,268 @@
+//! A client's connection of HTTP/1.1 (RFC 9112): requests one after the other, answers whole or in
+//! chunks.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Version;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::ClientGone;
+use crate::http1::output::poll_write_all;
+use crate::http1::{Body, BodyError, Framing, Head, HeadError, Input, Io, RequestHead};
+
+/// Of what a client sends while it waits for an answer, so much is read, for its next request; beyond, it
+/// is not watched any more, and its leaving is seen when the answer is sent.
+const EARLY: usize = 16 * 1024;
+const CHUNKED: &str = "chunked";
+
+/// Why there is no next request.
+#[derive(Debug)]
+pub enum NoHead {
+    /// The connection has ended.
+    Ended,
+    /// What came is none.
+    Unreadable(HeadError),
+}
+
+/// A connection of HTTP/1.1.
+#[derive(Debug)]
+pub struct Http1 {
+    io: Io,
+    input: Input,
+    /// The body of the request being served.
+    body: Body,
+    /// Whether another request may follow.
+    keep_alive: bool,
+    /// How the answer being sent ends.
+    answer: Framing,
+}
+
+impl Http1 {
+    /// HTTP/1.1 on a fresh stream.
+    #[must_use]
+    pub fn new(io: Io) -> Self {
+        let (body, answer) = (Body::new(Framing::Length(0)), Framing::Length(0));
+        Self { io, input: Input::default(), body, keep_alive: true, answer }
+    }
+
+    /// Whether a part of a request has come.
+    #[must_use]
+    pub fn has_heard(&self) -> bool {
+        !self.input.bytes().is_empty()
+    }
+
+    /// Reads the head of the next request. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn read_head(&mut self) -> Result<RequestHead, NoHead> {
+        let head = poll_fn(|cx| self.poll_head(cx)).await?;
+        self.body = Body::new(head.framing().map_err(NoHead::Unreadable)?);
+        self.keep_alive = head.keeps_alive();
+        Ok(head)
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestHead, NoHead>> {
+        loop {
+            if self.has_heard() {
+                match RequestHead::parse(self.input.bytes()) {
+                    Ok(Some((head, length))) => {
+                        self.input.skip(length);
+                        return Poll::Ready(Ok(head));
+                    }
+                    Ok(None) => {}
+                    Err(cause) => return Poll::Ready(Err(NoHead::Unreadable(cause))),
+                }
+            }
+            match ready!(self.input.poll_fill(&mut self.io, cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(NoHead::Ended)),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn server_address(&self) -> Option<IpAddr> {
+        self.io.tcp().local_addr().ok().map(|address| address.ip())
+    }
+
+    /// Has the connection end after this answer.
+    pub fn end_connection(&mut self) {
+        self.keep_alive = false;
+    }
+
+    pub(super) async fn read(&mut self) -> Option<Result<Bytes, BodyError>> {
+        poll_fn(|cx| self.body.poll(&mut self.input, &mut self.io, cx)).await
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.body.is_done()
+    }
+
+    pub(super) async fn ask_for_body(&mut self, limit: Duration) -> Result<(), ClientGone> {
+        if self.is_read() {
+            return Ok(());
+        }
+        self.write([b"HTTP/1.1 100 Continue\r\n\r\n"], limit).await
+    }
+
+    /// Sends a whole answer, whose head has its length.
+    pub async fn send(
+        &mut self,
+        head: Head,
+        body: Bytes,
+        version: Version,
+        limit: Duration,
+    ) -> Result<(), ClientGone> {
+        self.answer = Framing::Length(0);
+        let head = self.completed(head, version);
+        self.write([&head, &body], limit).await
+    }
+
+    pub(super) async fn begin(
+        &mut self,
+        mut head: Head,
+        version: Version,
+        limit: Duration,
+    ) -> Result<(), ClientGone> {
+        let length = head.iter().find(|(name, _)| *name == b"content-length");
+        let length = length.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
+        self.answer = match length {
+            Some(length) => Framing::Length(length),
+            None if version >= Version::HTTP_11 => {
+                head.set("transfer-encoding", CHUNKED);
+                Framing::Chunked
+            }
+            // Only the end of its connection ends the body (RFC 9112, 9.3); the head is to say so.
+            None => {
+                self.keep_alive = false;
+                Framing::Close
+            }
+        };
+        let head = self.completed(head, version);
+        self.write([&head], limit).await
+    }
+
+    /// The text of a head that says what becomes of the connection.
+    fn completed(&self, mut head: Head, version: Version) -> Vec<u8> {
+        match (self.keep_alive, version) {
+            (false, _) => head.set("connection", "close"),
+            (true, Version::HTTP_10) => head.set("connection", "keep-alive"),
+            (true, _) => {}
+        }
+        head.into_text()
+    }
+
+    pub(super) async fn part(&mut self, bytes: Bytes, limit: Duration) -> Result<(), ClientGone> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match &mut self.answer {
+            Framing::Chunked => {
+                let size = ChunkSize::of(bytes.len());
+                self.write([size.text(), &bytes, b"\r\n"], limit).await
+            }
+            Framing::Length(left) => {
+                *left = left.checked_sub(bytes.len() as u64).ok_or(ClientGone)?;
+                self.write([&bytes], limit).await
+            }
+            Framing::Close => self.write([&bytes], limit).await,
+        }
+    }
+
+    pub(super) async fn end(&mut self, bytes: Bytes, limit: Duration) -> Result<(), ClientGone> {
+        match self.answer {
+            Framing::Chunked if bytes.is_empty() => self.write([b"0\r\n\r\n"], limit).await,
+            Framing::Chunked => {
+                let size = ChunkSize::of(bytes.len());
+                self.write([size.text(), &bytes, b"\r\n0\r\n\r\n"], limit).await
+            }
+            Framing::Length(_) | Framing::Close => {
+                self.part(bytes, limit).await?;
+                // Less than was announced: only the end of the connection can tell it.
+                self.keep_alive &= self.answer == Framing::Length(0);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes `parts` within `limit`; the time is looked at only where the client takes its time.
+    async fn write<const N: usize>(
+        &mut self,
+        mut parts: [&[u8]; N],
+        limit: Duration,
+    ) -> Result<(), ClientGone> {
+        let io = &mut self.io;
+        let mut write = |cx: &mut Context<'_>| poll_write_all(io, &mut parts, cx);
+        let written: io::Result<()> = match poll_fn(|cx| Poll::Ready(write(cx))).await {
+            Poll::Ready(written) => written,
+            Poll::Pending => timeout(limit, poll_fn(write)).await.map_err(|_| ClientGone)?,
+        };
+        written.map_err(|_| ClientGone)
+    }
+
+    pub(super) async fn client_left(&mut self) {
+        poll_fn(|cx| {
+            while self.input.bytes().len() < EARLY {
+                match ready!(self.input.poll_fill(&mut self.io, cx)) {
+                    Ok(0) | Err(_) => return Poll::Ready(()),
+                    Ok(_) => {}
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The connection, if it can carry another request; else it is closed.
+    pub async fn finish(mut self) -> Option<Self> {
+        if self.keep_alive && self.is_read() {
+            return Some(self);
+        }
+        // A client that is gone already needs no farewell.
+        let _ = self.io.shutdown().await;
+        None
+    }
+}
+
+/// The line before a chunk (RFC 9112, 7.1).
+struct ChunkSize {
+    text: [u8; 18],
+    start: usize,
+}
+
+impl ChunkSize {
+    fn of(mut size: usize) -> Self {
+        let mut text = [0; 18];
+        text[16..].copy_from_slice(b"\r\n");
+        let mut start = 16;
+        while size > 0 || start == 16 {
+            start -= 1;
+            text[start] = b"0123456789abcdef"[size % 16];
+            size /= 16;
+        }
+        Self { text, start }
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.text[self.start..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_chunks_are_hexadecimal() {
+        for (size, text) in [(0, "0\r\n"), (10, "a\r\n"), (255, "ff\r\n"), (4096, "1000\r\n")] {
+            assert_eq!(ChunkSize::of(size).text(), text.as_bytes());
+        }
+        assert_eq!(ChunkSize::of(usize::MAX).text(), b"ffffffffffffffff\r\n");
+    }
+}
