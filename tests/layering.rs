@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// May use nothing above them.
-const GROUND: [&str; 8] =
-    ["config", "error", "http1", "ids", "ollama", "openai", "session", "telemetry"];
+const GROUND: [&str; 9] =
+    ["config", "error", "http1", "ids", "json", "ollama", "openai", "session", "telemetry"];
 /// See every stage.
 const TOP: [&str; 4] = ["cli", "main", "pipeline", "server"];
 /// A reader holds no more in the head.

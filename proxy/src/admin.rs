@@ -24,7 +24,7 @@ use crate::cache::Cache;
 use crate::config::units::Secret;
 use crate::error::{Dialect, Error, Kind};
 use crate::gpu::{Point, Report};
-use crate::http1::Io;
+use crate::http1::{Io, host};
 use crate::listener::accept::Application;
 use crate::openai::bearer;
 use crate::plugin::record::Decision;
@@ -101,13 +101,16 @@ impl Admin {
     async fn serve_next(&self, mut connection: Http1) -> Option<Http1> {
         let head = timeout(HEAD_TIMEOUT, connection.read_head()).await.ok()?.ok()?;
         let mut session = Session::http1(connection, head, WRITE_TIMEOUT);
-        let (head, body) = self
-            .answer(&mut session)
-            .await
-            .unwrap_or_else(|error| downstream::error(&error, Dialect::OpenAi));
-        if !session.is_read() {
-            downstream::discard_small(&mut session).await;
-        }
+        let answer = match host::check(&session.head) {
+            Ok(()) => self.answer(&mut session).await,
+            Err(cause) => Err(Error::new(Kind::InvalidRequest, cause.to_string()).close()),
+        };
+        let (head, body) = answer.unwrap_or_else(|error| {
+            if error.close {
+                session.end_connection();
+            }
+            downstream::error(&error, Dialect::OpenAi)
+        });
         session.send(head, body).await.ok()?;
         session.finish().await
     }

@@ -6,8 +6,10 @@
 //! is refused: that difference is what request smuggling lives on.
 
 pub mod body;
+pub mod date;
 pub mod fields;
 pub mod head;
+pub mod host;
 pub mod input;
 pub mod io;
 pub mod output;

@@ -20,8 +20,8 @@
 //! - [`server`]: builds all of it, runs, reloads, drains
 //! - [`cli`]: the command line
 //!
-//! Below all of them: [`config`], [`error`], [`ids`], HTTP/1.1 itself ([`http1`]), and the wire
-//! types of [`openai`] and [`ollama`].
+//! Below all of them: [`config`], [`error`], [`ids`], HTTP/1.1 and JSON by their bytes ([`http1`],
+//! [`json`]), and the wire types of [`openai`] and [`ollama`].
 
 pub mod admin;
 pub mod admission;
@@ -33,6 +33,7 @@ pub mod error;
 pub mod gpu;
 pub mod http1;
 pub mod ids;
+pub mod json;
 pub mod listener;
 pub mod native;
 pub mod ollama;

@@ -49,7 +49,7 @@ use self::replicas::in_order;
 use self::state::{Shared, Snapshot};
 use crate::config::raw::Priority;
 use crate::error::{Error, Kind};
-use crate::http1::{Io, RequestHead};
+use crate::http1::{HeadError, Io, RequestHead, host};
 use crate::ids::CallerName;
 use crate::listener::accept::Application;
 use crate::native::opening;
@@ -58,7 +58,6 @@ use crate::request::auth::Caller;
 use crate::request::body::{self, ReadError};
 use crate::request::cors::{self, AllowedOrigin};
 use crate::request::endpoint::{Endpoint, dialect_of};
-use crate::request::headers::check_host;
 use crate::response::downstream::{self, ClientGone, Head};
 use crate::response::watch::Grammar;
 use crate::router::{self, Plan};
@@ -157,7 +156,7 @@ impl Pipeline {
     }
 
     /// Serves one request; `None` where the connection carries no other.
-    async fn serve_next(&self, mut connection: Http1, closing: bool) -> Option<Http1> {
+    async fn serve_next(&self, mut connection: Http1, shutdown: &ShutdownWatch) -> Option<Http1> {
         let snapshot = self.shared.snapshot.load_full();
         let limit = snapshot.config.limits.write_timeout.0;
         let head = match self.read_head(&mut connection, &snapshot).await? {
@@ -168,7 +167,7 @@ impl Pipeline {
             }
         };
         let mut session = Session::http1(connection, head, limit);
-        if closing {
+        if *shutdown.borrow() {
             session.end_connection();
         }
         if !self.serve(&mut session, &snapshot).await {
@@ -177,11 +176,12 @@ impl Pipeline {
         session.finish().await
     }
 
+    /// Whether the client got an answer with an end, after which its connection may be of use.
     async fn serve(&self, session: &mut Session, snapshot: &Snapshot) -> bool {
         let _active = self.shared.enter();
         let mut ctx = Ctx::new(&session.head);
         let ended = self.answer(session, snapshot, &mut ctx).await;
-        let reusable = match ended {
+        let whole = match ended {
             Ok(()) => true,
             Err(Stop::Refused(error)) => {
                 ctx.ticket = None;
@@ -191,17 +191,8 @@ impl Pipeline {
                 ctx.common_headers(&mut head);
                 if error.close {
                     session.end_connection();
-                } else if !session.is_read() {
-                    downstream::discard_small(session).await;
                 }
-                if !session.is_read() {
-                    session.end_connection();
-                }
-                let sent = self.send_whole(session, &mut ctx, head, body).await;
-                if sent.is_ok() && !session.is_read() {
-                    downstream::linger(session).await;
-                }
-                sent.is_ok() && !error.close
+                self.send_whole(session, &mut ctx, head, body).await.is_ok()
             }
             Err(Stop::Gone) => {
                 ctx.outcome = Outcome::ClientGone;
@@ -232,7 +223,7 @@ impl Pipeline {
         if let Some(decision) = ctx.decision() {
             self.shared.decisions.add(decision);
         }
-        reusable
+        whole
     }
 
     async fn send_whole(
@@ -259,7 +250,7 @@ impl Pipeline {
     ) -> Result<(), Stop> {
         let header = &session.head;
         if session.is_http1() {
-            check_host(header)?;
+            host::check(header).map_err(malformed)?;
         }
         ctx.dialect = dialect_of(&header.path);
         ctx.origin = cors::check(&header.fields, &snapshot.config.cors_origins)?;
@@ -432,6 +423,10 @@ fn standing(caller: &Caller, head: &RequestHead) -> Result<Standing, Error> {
     Ok(Standing { caller: Arc::clone(name), weight: caller.weight(), priority })
 }
 
+fn malformed(cause: HeadError) -> Error {
+    Error::new(Kind::InvalidRequest, cause.to_string()).close()
+}
+
 fn preflight(session: &Session, ctx: &Ctx) -> Option<Head> {
     let client = &session.head.fields;
     ctx.origin.as_ref()?;
@@ -446,8 +441,7 @@ impl Application for Pipeline {
     async fn http1(self: Arc<Self>, io: Io, shutdown: ShutdownWatch) {
         let mut next = Some(Http1::new(io));
         while let Some(connection) = next {
-            let closing = *shutdown.borrow();
-            next = self.serve_next(connection, closing).await;
+            next = self.serve_next(connection, &shutdown).await;
         }
     }
 

@@ -23,6 +23,8 @@ mod leaving;
 mod limits;
 // Requests that mean two things at once.
 mod framing;
+// What becomes of connections, on either side.
+mod connections;
 // Each endpoint, each error, browsers.
 mod endpoints;
 // API keys.

@@ -1,5 +1,6 @@
 //! What is seen in a request: reads the last user message, or its two ends.
 
+use sluicegate_plugin::text::end_of_word;
 use sluicegate_plugin::{Message, Request, Role};
 
 use crate::score::Class;
@@ -13,17 +14,6 @@ const EARLIER: usize = 2;
 const ENOUGH: u32 = 2;
 /// Marks of code, such as braces, that make a text look like code.
 const CODE_MARKS: u32 = 6;
-
-/// The ASCII characters that words consist of.
-static IN_WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    table
-};
 
 /// What is seen in a request.
 #[derive(Debug, Default)]
@@ -92,11 +82,9 @@ impl Seen {
     fn take(&mut self, text: &str) {
         let bytes = text.as_bytes();
         let mut at = 0;
-        while let Some(&first) = bytes.get(at) {
+        while at < bytes.len() {
             let begin = at;
-            if IN_WORD[usize::from(first)] {
-                at = end_of_word(bytes, at);
-            }
+            at = end_of_word(bytes, at);
             // Most texts are mostly ASCII, whose words are looked up where they stand.
             if bytes.get(at).is_some_and(|byte| !byte.is_ascii()) {
                 at = begin + self.other_word(&text[begin..]);
@@ -178,19 +166,6 @@ fn strength(class: Class) -> u32 {
             ENOUGH
         }
     }
-}
-
-/// Where the ASCII word at `at` ends. Takes eight bytes at a time: the host counts a guest's turns of
-/// a loop.
-fn end_of_word(bytes: &[u8], mut at: usize) -> usize {
-    let in_word = |byte: &u8| IN_WORD[usize::from(*byte)];
-    while let Some(eight) = bytes.get(at..at + 8) {
-        if !eight.iter().all(in_word) {
-            break;
-        }
-        at += 8;
-    }
-    at + bytes[at..].iter().take_while(|byte| in_word(byte)).count()
 }
 
 /// The first and the last part of `text`; together all of it when it is short.

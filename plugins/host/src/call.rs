@@ -1,6 +1,7 @@
 //! One call of a guest: its deadline, its place, and what can go wrong with it.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -199,7 +200,7 @@ impl Plugin {
                 Ok(Err(_)) | Err(_) => return Err(busy()),
             },
         };
-        let work = async {
+        let work = pin!(async {
             let mut instance = match self.take_idle() {
                 Some(instance) => instance,
                 None => self.instantiate().await.map_err(|cause| classify(&cause))?,
@@ -213,7 +214,7 @@ impl Plugin {
                 }
                 Err(cause) => Err(classify(&cause)),
             }
-        };
+        });
         match turns::drive(limit, &self.engine().slow, &self.engine().ticker, work).await {
             Ok(outcome) => outcome,
             Err(Expired::Limit) => {

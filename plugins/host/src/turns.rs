@@ -2,7 +2,7 @@
 //! everything else on its worker go on.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -33,14 +33,14 @@ pub(crate) enum Expired {
 ///
 /// Most calls end when first polled, and cost nothing more. One that does not end soon was interrupted
 /// by the clock again or waits: from then on it runs in the slow lane, where one guest (for each worker) takes
-/// its turn, a tick long, with everything else the worker has to do.
+/// its turn, a tick long, with everything else the worker has to do. It is pinned by the caller: a future
+/// taken by value lies in the state twice.
 pub(crate) async fn drive<T>(
     limit: Duration,
     slow: &Semaphore,
     clock: &Ticker,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Expired> {
-    let mut work = pin!(work);
     // Twice: a short call that the clock happened to interrupt is not one to wait for its turn.
     for _ in 0..2 {
         if let Poll::Ready(value) = poll(&mut work, Waker::noop()) {
@@ -96,6 +96,8 @@ impl Wake for Woken {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     /// Computes for as long as it is let, a millisecond at a time.
@@ -138,8 +140,9 @@ mod tests {
                 ticks += 1;
             }
         };
+        let work = pin!(endless());
         tokio::select! {
-            ended = drive(limit(), &slow, &clock, endless()) => assert_eq!(ended, Err(Expired::Limit)),
+            ended = drive(limit(), &slow, &clock, work) => assert_eq!(ended, Err(Expired::Limit)),
             () = other => {}
         }
         assert!(ticks >= 3, "{ticks}");
@@ -149,8 +152,8 @@ mod tests {
     async fn waiting_is_its_own_time() {
         let slow = Semaphore::new(1);
         let sleep = |millis| tokio::time::sleep(Duration::from_millis(millis));
-        assert_eq!(drive(limit(), &slow, &clock(), sleep(10)).await, Ok(()));
-        assert_eq!(drive(limit(), &slow, &clock(), sleep(30)).await, Err(Expired::Limit));
+        assert_eq!(drive(limit(), &slow, &clock(), pin!(sleep(10))).await, Ok(()));
+        assert_eq!(drive(limit(), &slow, &clock(), pin!(sleep(30))).await, Err(Expired::Limit));
     }
 
     #[tokio::test(start_paused = true)]
@@ -158,7 +161,7 @@ mod tests {
         let slow = Semaphore::new(1);
         let taken = slow.acquire().await.expect("open");
         let work = sleep_a_little();
-        let driven = async { drive(limit(), &slow, &clock(), work).await };
+        let driven = async { drive(limit(), &slow, &clock(), pin!(work)).await };
         let release = async {
             tokio::time::sleep(limit() * 10).await;
             drop(taken);
@@ -166,6 +169,6 @@ mod tests {
         assert_eq!(tokio::join!(driven, release).0, Ok(()));
         let _taken = slow.acquire().await.expect("open");
         let work = sleep_a_little();
-        assert_eq!(drive(limit(), &slow, &clock(), work).await, Err(Expired::Turn));
+        assert_eq!(drive(limit(), &slow, &clock(), pin!(work)).await, Err(Expired::Turn));
     }
 }

@@ -30,6 +30,7 @@ pub mod config;
 pub mod host;
 pub mod router;
 pub mod testing;
+pub mod text;
 
 pub use bindings::base::exports::sluicegate::plugin::guest::Guest;
 pub use bindings::base::sluicegate::plugin::types::{

@@ -1,10 +1,8 @@
 //! The plugin's configuration: as written, and ready to use.
 
-use std::collections::BTreeSet;
-
 use serde::Deserialize;
 
-use crate::words;
+use crate::words::TimeWords;
 
 /// Which answers are worth keeping.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -37,8 +35,8 @@ pub(crate) struct Settings {
     pub(crate) max_messages: u32,
     /// Most characters of its last message.
     pub(crate) max_chars: usize,
-    /// Words that make an answer one of the day, in lower case.
-    pub(crate) time_words: BTreeSet<String>,
+    /// Words that make an answer one of the day.
+    pub(crate) time_words: TimeWords,
 }
 
 #[derive(Deserialize)]
@@ -77,10 +75,7 @@ impl Default for Settings {
 
 impl Settings {
     fn checked(config: Config) -> Self {
-        let time_words = match config.time_words {
-            Some(words) => words.iter().map(|word| word.to_lowercase()).collect(),
-            None => words::TIME.iter().map(|word| (*word).to_owned()).collect(),
-        };
+        let time_words = config.time_words.map_or_else(TimeWords::default, TimeWords::of);
         Self {
             keep: config.policy,
             ttl: config.ttl,

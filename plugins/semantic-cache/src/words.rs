@@ -1,8 +1,10 @@
 //! Words that say nothing, and words of time: lower case, English and German.
 
+use std::collections::BTreeSet;
+
 /// Words that make an answer one of the day.
 #[rustfmt::skip]
-pub(crate) const TIME: &[&str] = &[
+const TIME: &[&str] = &[
     "today", "tonight", "tomorrow", "yesterday", "now", "nowadays", "current", "currently",
     "latest", "newest", "recent", "recently", "upcoming", "heute", "morgen", "gestern", "jetzt",
     "aktuell", "aktuelle", "aktuellen", "aktueller", "aktuelles", "derzeit", "momentan", "neueste",
@@ -27,9 +29,65 @@ const STOP: &[&str] = &[
     "with", "wo", "would", "yes", "you", "your", "zu", "zum", "zur",
 ];
 
-/// Whether a lower-case `word` says nothing about what is asked.
+/// The longest of them, in bytes.
+const LONGEST_STOP: usize = 6;
+
+/// Whether `word`, in any case, says nothing about what is asked.
 pub(crate) fn is_stop(word: &str) -> bool {
-    STOP.binary_search(&word).is_ok()
+    // A letter may take a byte more in upper case.
+    word.len() <= 2 * LONGEST_STOP && STOP.binary_search(&word.to_lowercase().as_str()).is_ok()
+}
+
+/// Whether both are the same word, in any case.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    let ascii = one.is_ascii() && other.is_ascii();
+    one.eq_ignore_ascii_case(other) || (!ascii && one.to_lowercase() == other.to_lowercase())
+}
+
+/// Words that make an answer one of the day.
+#[derive(Debug)]
+pub(crate) struct TimeWords {
+    /// In lower case.
+    words: BTreeSet<String>,
+    /// Which lengths there are, by the first byte; both modulo 32, which leaves the case out. Few of a
+    /// text's words have to be looked up.
+    lengths: [u32; 32],
+    /// The longest, in bytes.
+    longest: usize,
+}
+
+impl TimeWords {
+    /// These.
+    pub(crate) fn of(words: impl IntoIterator<Item = String>) -> Self {
+        let words: BTreeSet<String> = words.into_iter().map(|word| word.to_lowercase()).collect();
+        let mut lengths = [0; 32];
+        for word in &words {
+            let (first, length) = place(word);
+            lengths[first] |= length;
+        }
+        let longest = words.iter().map(String::len).max().unwrap_or(0);
+        Self { words, lengths, longest }
+    }
+
+    /// Whether `word` is one, in any case.
+    pub(crate) fn has(&self, word: &str) -> bool {
+        let (first, length) = place(word);
+        // In other scripts, the cases differ in their bytes.
+        let may_be = self.lengths[first] & length != 0 || !word.is_ascii();
+        // A letter may take a byte more in upper case.
+        word.len() <= 2 * self.longest && may_be && self.words.contains(&word.to_lowercase())
+    }
+}
+
+impl Default for TimeWords {
+    fn default() -> Self {
+        Self::of(TIME.iter().map(|word| (*word).to_owned()))
+    }
+}
+
+fn place(word: &str) -> (usize, u32) {
+    let first = word.as_bytes().first().copied().unwrap_or_default();
+    (usize::from(first % 32), 1 << (word.len() % 32))
 }
 
 #[cfg(test)]
@@ -39,6 +97,7 @@ mod tests {
     #[test]
     fn the_words_are_in_order() {
         assert!(STOP.is_sorted_by(|a, b| a < b));
-        assert!(is_stop("a") && is_stop("für") && is_stop("zur") && !is_stop("") && !is_stop("zz"));
+        assert!(is_stop("a") && is_stop("FÜR") && is_stop("zur") && !is_stop("") && !is_stop("zz"));
+        assert!(STOP.iter().all(|word| word.len() <= LONGEST_STOP));
     }
 }

@@ -82,8 +82,9 @@ pub(super) async fn act(
 async fn body(session: &mut Session) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     let read = async {
-        while let Some(Ok(part)) = session.read().await {
-            body.extend_from_slice(&part);
+        while let Some(part) = session.read().await {
+            let cut = |_| Error::new(Kind::InvalidRequest, "the body is not whole").close();
+            body.extend_from_slice(&part.map_err(cut)?);
             if body.len() > MAX_BODY {
                 return Err(Error::new(Kind::BodyTooLarge, "the body is too large").close());
             }

@@ -240,7 +240,7 @@ impl Answer {
     }
 
     fn of_events(form: Form, events: Events) -> Self {
-        let counts = events.usage.as_ref().map_or((None, None), |usage| json::counts(usage.raw()));
+        let counts = events.usage.as_ref().map_or((None, None), |usage| json::counts(usage.get()));
         let model = events.model.clone();
         Self { form, kept: Kept::Events(Box::new(events)), model, counts }
     }

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use httparse::Status;
 use tokio::io::AsyncRead;
 
+use super::head::has_bare_line_feed;
 use super::input::Input;
 
 /// The longest line with a chunk's size and extensions, which nobody uses, in bytes.
@@ -125,39 +126,49 @@ impl Body {
         let mut single = Bytes::new();
         let mut joined = BytesMut::new();
         loop {
-            let next = match self.state {
-                State::Size => size(input)?,
-                State::Data(left) => {
-                    let (count, there) = (at_hand(left, input), input.bytes().len());
-                    if count == 0 {
-                        break;
-                    }
-                    self.state = State::Data(left - count as u64);
-                    // Nothing but a line end can follow it: it goes on as it is.
-                    if joined.is_empty() && count + 2 >= there {
-                        single = input.take(count);
-                    } else {
-                        joined.reserve(there);
-                        joined.extend_from_slice(&input.bytes()[..count]);
-                        input.skip(count);
-                    }
-                    (left == count as u64).then_some(State::DataEnd)
+            if let State::Data(left) = self.state {
+                let (count, there) = (at_hand(left, input), input.bytes().len());
+                if count == 0 {
+                    break;
                 }
-                State::DataEnd => match input.bytes() {
-                    [b'\r', b'\n', ..] => {
-                        input.skip(2);
-                        Some(State::Size)
-                    }
-                    [] | [b'\r'] => None,
-                    _ => return Err(BodyError::Malformed("a chunk is longer than it says")),
-                },
-                State::Trailers => trailers(input)?,
-                State::Length(_) | State::Close | State::Done => None,
-            };
-            let Some(next) = next else { break };
-            self.state = next;
+                // Nothing but a line end can follow it: it goes on as it is.
+                if joined.is_empty() && count + 2 >= there {
+                    single = input.take(count);
+                } else {
+                    joined.reserve(there);
+                    joined.extend_from_slice(&input.bytes()[..count]);
+                    input.skip(count);
+                }
+                let left = left - count as u64;
+                self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
+                continue;
+            }
+            match self.between_chunks(input) {
+                Ok(Some(next)) => self.state = next,
+                Ok(None) => break,
+                Err(cause) if single.is_empty() && joined.is_empty() => return Err(cause),
+                // What came before is given first; the next look meets the same again.
+                Err(_) => break,
+            }
         }
         Ok(if joined.is_empty() { single } else { joined.freeze() })
+    }
+
+    /// What comes next where no data does; `None` while it is not all there.
+    fn between_chunks(&self, input: &mut Input) -> Result<Option<State>, BodyError> {
+        match self.state {
+            State::Size => size(input),
+            State::DataEnd => match input.bytes() {
+                [b'\r', b'\n', ..] => {
+                    input.skip(2);
+                    Ok(Some(State::Size))
+                }
+                [] | [b'\r'] => Ok(None),
+                _ => Err(BodyError::Malformed("a chunk is longer than it says")),
+            },
+            State::Trailers => trailers(input),
+            State::Data(_) | State::Length(_) | State::Close | State::Done => Ok(None),
+        }
     }
 }
 
@@ -173,7 +184,7 @@ fn size(input: &mut Input) -> Result<Option<State>, BodyError> {
     match httparse::parse_chunk_size(bytes) {
         Ok(Status::Complete((length, size))) => {
             // A line without a size is none, and an extension with a line feed in it would be two to others.
-            let sized = bytes[0].is_ascii_hexdigit();
+            let sized = bytes[0].is_ascii_hexdigit() && length <= MAX_SIZE_LINE;
             if !sized || memchr::memchr(b'\n', bytes) != Some(length - 1) {
                 return Err(malformed);
             }
@@ -194,12 +205,14 @@ fn trailers(input: &mut Input) -> Result<Option<State>, BodyError> {
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     match httparse::parse_headers(bytes, &mut fields) {
-        Ok(Status::Complete((length, _))) => {
+        Ok(Status::Complete((length, _)))
+            if length <= MAX_TRAILERS && !has_bare_line_feed(&bytes[..length]) =>
+        {
             input.skip(length);
             Ok(Some(State::Done))
         }
         Ok(Status::Partial) if bytes.len() <= MAX_TRAILERS => Ok(None),
-        Ok(Status::Partial) | Err(_) => Err(BodyError::Malformed("invalid trailers")),
+        Ok(_) | Err(_) => Err(BodyError::Malformed("invalid trailers")),
     }
 }
 

@@ -52,7 +52,7 @@ impl Fields {
     }
 
     /// Every value of `name`, which is in lower case.
-    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let found = self.lines.iter().filter(move |line| self.is(line, name));
         found.map(|line| &self.text[usizes(&line.value)])
     }
@@ -89,7 +89,7 @@ impl Fields {
     }
 
     /// The members of a list field (RFC 9110, 5.6.1), without white space around them.
-    pub fn tokens<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn tokens<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let values = self.get_all(name);
         values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }

@@ -13,7 +13,7 @@ use super::fields::{Fields, Line};
 /// The longest head read, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// The most fields in a head.
-const MAX_FIELDS: usize = 128;
+const MAX_FIELDS: usize = 256;
 
 /// Why a head cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,8 +85,7 @@ impl RequestHead {
         )?;
         let Status::Complete(length) = status else { return incomplete(input) };
         let head = &input[..length];
-        // httparse, as RFC 9112 (2.2) allows, takes a bare LF as a line end; others on the way may not.
-        if memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r') {
+        if has_bare_line_feed(head) {
             return Err(HeadError::Malformed("a line ends in a bare line feed"));
         }
         let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
@@ -113,6 +112,9 @@ impl RequestHead {
         let malformed = |why| Err(HeadError::Malformed(why));
         let mut codings = self.fields.get_all("transfer-encoding");
         let length = length(&self.fields)?;
+        if self.fields.get_all("content-length").count() > 1 {
+            return malformed("more than one content-length");
+        }
         match (codings.next(), codings.next(), length) {
             (None, _, length) => Ok(Framing::Length(length.unwrap_or(0))),
             (Some(_), _, Some(_)) => malformed("both transfer-encoding and content-length"),
@@ -153,18 +155,31 @@ impl ReplyHead {
         let bodiless = status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = length(&fields)?;
-        let framing = match fields.tokens("transfer-encoding").last() {
+        let coded = fields.has("transfer-encoding");
+        if coded && version < Version::HTTP_11 {
+            return Err(HeadError::Malformed("transfer-encoding in HTTP/1.0"));
+        }
+        let coding = fields.tokens("transfer-encoding").rfind(|one| !one.is_empty());
+        let chunked = coding.map(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+        let framing = match chunked {
             _ if bodiless => Framing::Length(0),
-            Some(coding) if coding.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
-            Some(_) => Framing::Close,
+            Some(true) => Framing::Chunked,
+            Some(false) => Framing::Close,
             None => length.map_or(Framing::Close, Framing::Length),
         };
         // Both were given: whoever stands between may have gone by the other (RFC 9112, 6.3).
-        let doubtful = length.is_some() && fields.has("transfer-encoding");
-        let keep_alive =
-            keeps_alive(version, &fields) && !doubtful && !matches!(framing, Framing::Close);
+        let doubtful = length.is_some() && coded;
+        let switched = status == StatusCode::SWITCHING_PROTOCOLS;
+        let ends = doubtful || switched || matches!(framing, Framing::Close);
+        let keep_alive = keeps_alive(version, &fields) && !ends;
         Ok(Some((Self { status, fields, framing, keep_alive }, size)))
     }
+}
+
+/// Whether a line ends in a bare LF. httparse, as RFC 9112 (2.2) allows, takes one as a line end; others
+/// on the way may not.
+pub(super) fn has_bare_line_feed(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', text).any(|at| at == 0 || text[at - 1] != b'\r')
 }
 
 fn incomplete<T>(input: &[u8]) -> Result<Option<T>, HeadError> {
@@ -191,13 +206,13 @@ fn fields(head: &[u8], headers: &[Header<'_>]) -> Fields {
     Fields::new(Bytes::from(text), lines)
 }
 
-/// `Content-Length` (RFC 9110, 8.6): digits, once.
+/// `Content-Length` (RFC 9110, 8.6): digits, the same wherever it is repeated.
 fn length(fields: &Fields) -> Result<Option<u64>, HeadError> {
     let mut lengths = fields.get_all("content-length");
     let Some(given) = lengths.next() else { return Ok(None) };
     let wrong = HeadError::Malformed("invalid content-length");
     // Up to here no number overflows.
-    if lengths.next().is_some() || given.is_empty() || given.len() > 18 {
+    if lengths.any(|other| other != given) || given.is_empty() || given.len() > 18 {
         return Err(wrong);
     }
     let mut length = 0;

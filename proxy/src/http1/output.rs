@@ -17,6 +17,14 @@ pub struct Head {
     text: Vec<u8>,
     /// Where each field begins, and the length of its name.
     lines: Vec<(usize, usize)>,
+    /// The [`mark`] of each name: most names that are set are not there yet.
+    marks: u64,
+}
+
+/// One of 64, by a name's length and last byte.
+fn mark(name: &str) -> u64 {
+    let last = name.as_bytes().last().copied().unwrap_or_default();
+    1 << ((name.len() * 5 + usize::from(last)) % 64)
 }
 
 impl Head {
@@ -32,7 +40,7 @@ impl Head {
                 text.extend_from_slice(part.as_bytes());
             }
         }
-        Self { status, text, lines: Vec::with_capacity(16) }
+        Self { status, text, lines: Vec::with_capacity(16), marks: 0 }
     }
 
     /// The status.
@@ -44,11 +52,15 @@ impl Head {
     /// Has `name`, in lower case, once, with `value`. A value that no field can hold is left out: nothing
     /// that somebody else wrote becomes another field.
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        if let Some(known) = self.lines.iter().position(|line| self.is(*line, name)) {
-            self.remove(known);
-            return self.set(name, value);
-        }
+        self.remove(name);
         self.add(name, value);
+    }
+
+    /// Takes every `name`, in lower case, out.
+    pub fn remove(&mut self, name: &str) {
+        while let Some(known) = self.find(name) {
+            self.remove_line(known);
+        }
     }
 
     /// Adds `name`, in lower case, beside others of its name.
@@ -57,6 +69,7 @@ impl Head {
         if !value.iter().all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t') {
             return;
         }
+        self.marks |= mark(name);
         self.lines.push((self.text.len(), name.len()));
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
             self.text.extend_from_slice(part);
@@ -66,7 +79,19 @@ impl Head {
     /// Whether it has `name`, in lower case.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.lines.iter().any(|line| self.is(*line, name))
+        self.find(name).is_some()
+    }
+
+    /// The value of `name`, in lower case, as text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let index = self.find(name)?;
+        std::str::from_utf8(self.iter().nth(index)?.1).ok()
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let there = self.marks & mark(name) != 0;
+        there.then(|| self.lines.iter().position(|line| self.is(*line, name)))?
     }
 
     /// Names and values in their order.
@@ -89,7 +114,7 @@ impl Head {
         length == name.len() && self.text[start..start + length] == *name.as_bytes()
     }
 
-    fn remove(&mut self, index: usize) {
+    fn remove_line(&mut self, index: usize) {
         let (start, _) = self.lines.remove(index);
         let end = self.lines.get(index).map_or(self.text.len(), |(next, _)| *next);
         self.text.drain(start..end);

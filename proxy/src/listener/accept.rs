@@ -117,10 +117,14 @@ pub async fn run<A>(
         tokio::spawn(async move {
             let _opened = opened;
             let Some(io) = prepare(stream, peer, tls).await else { return };
-            if io.agreed_on_http2() || (app.speaks_h2c() && begins_http2(&io).await) {
-                app.http2(ClientStream::new(io, peer), shutdown).await;
-            } else {
-                app.http1(io, shutdown).await;
+            let http2 = match &io {
+                Io::Plain(stream) if app.speaks_h2c() => begins_http2(stream).await,
+                Io::Plain(_) | Io::Tls(_) => Some(io.agreed_on_http2()),
+            };
+            match http2 {
+                Some(true) => app.http2(ClientStream::new(io, peer), shutdown).await,
+                Some(false) => app.http1(io, shutdown).await,
+                None => {}
             }
         });
     }
@@ -147,21 +151,20 @@ async fn prepare(
     }
 }
 
-/// Whether a connection without TLS begins as HTTP/2 does with prior knowledge (RFC 9113, 3.3).
-async fn begins_http2(io: &Io) -> bool {
-    // With TLS, ALPN has decided.
-    let Io::Plain(stream) = io else { return false };
+/// Whether a connection begins as HTTP/2 does with prior knowledge (RFC 9113, 3.3); `None` where it says too
+/// little for too long.
+async fn begins_http2(stream: &TcpStream) -> Option<bool> {
     let mut buf = [0; H2_PREFACE.len()];
     let deadline = Instant::now() + MAX_PEEK;
     while Instant::now() < deadline {
-        let Ok(Ok(seen)) = timeout_at(deadline, stream.peek(&mut buf)).await else { break };
+        let seen = timeout_at(deadline, stream.peek(&mut buf)).await.ok()?.ok()?;
         // A shorter request line can already be told from the preface.
         if seen == buf.len() || seen == 0 || !H2_PREFACE.starts_with(&buf[..seen]) {
-            return buf == H2_PREFACE;
+            return Some(buf == H2_PREFACE);
         }
         tokio::time::sleep(PEEK_AGAIN).await;
     }
-    false
+    None
 }
 
 /// Whether an accept error concerns only the connection that was to be accepted (accept(2)).

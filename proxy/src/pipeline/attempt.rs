@@ -84,20 +84,20 @@ pub struct Stream {
     pub unreadable: Option<String>,
 }
 
-/// Sends `request` to `backend`. With `alone`, a refused connection is tried once more.
+/// Sends `request` to `backend`, whose time runs from `begun` on. With `alone`, a refused connection is
+/// tried once more.
 pub async fn attempt(
     backend: &Backend,
     pool: &Arc<Pool>,
     request: &Request,
     prepared: Prepared,
-    (fields, timeouts): (&[u8], &Timeouts),
+    (fields, timeouts, begun): (&[u8], &Timeouts, Instant),
     alone: bool,
 ) -> Result<Begun, Rejection> {
     let Prepared { path, body, native, .. } = prepared;
     // What the client asked of another path means nothing to this one.
     let query = if native.is_some() { "" } else { &request.query };
     let mut call = Call { method: Method::POST, path, query, fields, body };
-    let begun = Instant::now();
     let total = begun + timeouts.total.0;
     // An answer that is no stream begins when it is ready, however long that takes.
     let deadline = if request.streaming { total.min(begun + timeouts.first_byte.0) } else { total };

@@ -1,5 +1,6 @@
 //! The search for an answer: targets in their order, a place at each, and what to do when one fails.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,7 +213,7 @@ impl Pipeline {
         if let Some(longest) = search.route.and_then(|route| route.timeout) {
             timeouts.total = longest;
         }
-        let how = (search.headers.of(backend), &timeouts);
+        let mut begun = since;
         let mut hangs = backend.hangs.subscribe();
         let (request, alone) = (search.request, search.alone);
         let open = long_prompt::is_open(backend, request, &target.model);
@@ -227,9 +228,11 @@ impl Pipeline {
                 }
             };
             let cut = prepared.cut;
+            let how = (search.headers.of(backend), &timeouts, begun);
+            let mut trying = pin!(attempt(backend, &self.pool, request, prepared, how, alone));
             let tried = tokio::select! {
                 biased;
-                tried = attempt(backend, &self.pool, request, prepared, how, alone) => tried,
+                tried = &mut trying => tried,
                 // Nobody need wait for it as long as for a model that loads.
                 _ = hangs.wait_for(|hangs| *hangs) => Err(Rejection::Failed(Failure::FirstByteTimeout)),
             };
@@ -237,6 +240,7 @@ impl Pipeline {
                 break (tried, cut);
             }
             widened += 1;
+            begun = Instant::now();
         };
         let cut = match &tried {
             Ok(_) if open => {

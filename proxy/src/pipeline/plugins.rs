@@ -2,6 +2,7 @@
 //! Each is shown what it asked for and nothing else; what it decides is checked before it counts.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,10 +126,13 @@ impl Pipeline {
         let cache_policy = std::mem::take(&mut ctx.cache_policy);
         let gpus = &self.shared.gpus;
         let mut pass = Pass { chain, request, summary, trail, cache_policy, gpus };
-        let passed = tokio::select! {
-            biased;
-            passed = pass.run(snapshot, plan, &mut ctx.reason) => passed.map_err(Stop::Refused),
-            () = session.client_left() => Err(Stop::Gone),
+        let passed = {
+            let mut run = pin!(pass.run(snapshot, plan, &mut ctx.reason));
+            tokio::select! {
+                biased;
+                passed = &mut run => passed.map_err(Stop::Refused),
+                () = session.client_left() => Err(Stop::Gone),
+            }
         };
         if !chain.responders().is_empty() && fits(pass.request.endpoint) {
             pass.request.separate_events = true;

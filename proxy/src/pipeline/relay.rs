@@ -45,12 +45,21 @@ impl Pipeline {
         let mut reply = begun.reply;
         // Only a part's length is the upstream's to say.
         let length = match &begun.body {
+            // Of an answer that is in chunks as well, it says nothing (RFC 9112, 6.3).
+            Begin::Partial(_) if reply.fields.has("transfer-encoding") => None,
             Begin::Partial(_) => reply.fields.text("content-length").map(str::to_owned),
             Begin::Whole(_) | Begin::Stream(_) => None,
         };
         let mut head = passed_on(reply.status, &std::mem::take(&mut reply.fields));
         let body = match begun.body {
-            Begin::Whole(body) => Begin::Whole(shaped(body, reply.status, ctx).await?),
+            Begin::Whole(body) => match shaped(body, reply.status, ctx).await {
+                Ok(body) => Begin::Whole(body),
+                Err(error) if ctx.committed => {
+                    fail_committed(session, ctx, &error).await?;
+                    return Err(Stop::Cut(error.message.into_owned()));
+                }
+                Err(error) => return Err(error.into()),
+            },
             begun @ (Begin::Partial(_) | Begin::Stream(_)) => begun,
         };
         ctx.answer_headers(&mut head);

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use sluicegate_plugin_host::types::{Message, Parameters, Role, Shape};
+
+use crate::json::{self, Malformed};
 
 /// How a body is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,23 +53,23 @@ impl Form {
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     /// The name, with its quotes.
-    pub key: &'a RawValue,
+    pub key: &'a str,
     /// The value.
-    pub value: &'a RawValue,
+    pub value: &'a str,
     /// Whether the name, without its quotes, stands there as it is: ASCII without escapes.
     plain: bool,
 }
 
 impl<'a> Member<'a> {
-    fn new(key: &'a RawValue, value: &'a RawValue) -> Self {
-        let plain = key.get().bytes().all(|byte| byte.is_ascii() && byte != b'\\');
+    fn new(json::Member { key, value }: json::Member<'a>) -> Self {
+        let plain = key.bytes().all(|byte| byte.is_ascii() && byte != b'\\');
         Self { key, value, plain }
     }
 
     /// Whether it is called `name`, in lower case; Ollama reads names without regard to case.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
-        let key = self.key.get();
+        let key = self.key;
         if self.plain {
             return key.len() == name.len() + 2
                 && key.as_bytes()[1..=name.len()].eq_ignore_ascii_case(name.as_bytes());
@@ -90,7 +90,7 @@ fn single<'a>(members: &[Member<'a>], name: &str) -> Result<Option<Member<'a>>, 
     let mut found = members.iter().filter(|member| member.is(name));
     let first = found.next().copied();
     match found.next() {
-        None => Ok(first.filter(|member| member.value.get() != "null")),
+        None => Ok(first.filter(|member| member.value != "null")),
         Some(_) => Err(format!("`{name}` is given more than once")),
     }
 }
@@ -112,7 +112,7 @@ pub struct Document<'a> {
     /// Its members in order.
     pub members: Vec<Member<'a>>,
     /// The items of its list, as written.
-    pub items: Vec<&'a RawValue>,
+    pub items: Vec<&'a str>,
     /// Its messages.
     pub messages: Vec<Message>,
     /// Where each stands.
@@ -127,11 +127,9 @@ impl<'a> Document<'a> {
     /// plugins: what a plugin does not see it cannot refuse.
     pub fn parse(form: Form, body: &'a [u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
-        let members =
-            serde_json::from_str::<Members<'a>>(text).map_err(|cause| cause.to_string())?;
         let mut document = Self {
             form,
-            members: members.0,
+            members: members(text).map_err(|cause| cause.to_string())?,
             items: Vec::new(),
             messages: Vec::new(),
             places: Vec::new(),
@@ -161,16 +159,16 @@ impl<'a> Document<'a> {
         self.places.push(place);
     }
 
-    fn read_list(&mut self, name: &'static str, value: &'a RawValue) -> Result<(), String> {
-        if value.get().starts_with('"') {
+    fn read_list(&mut self, name: &'static str, value: &'a str) -> Result<(), String> {
+        if value.starts_with('"') {
             let text = string(value).map_err(|why| format!("`{name}`: {why}"))?;
             self.push(plain(Role::User, text), Place::Member(name));
             return Ok(());
         }
-        let items = serde_json::from_str::<Vec<&RawValue>>(value.get());
+        let items = json::items(value);
         self.items = items.map_err(|_| format!("`{name}` is neither a text nor a list"))?;
         for (index, raw) in self.items.clone().into_iter().enumerate() {
-            let read = if raw.get().starts_with('{') { item(raw) } else { bare(raw) };
+            let read = if raw.starts_with('{') { item(raw) } else { bare(raw) };
             let message = read.map_err(|why| format!("`{name}[{index}]`: {why}"))?;
             self.push(message, Place::Item(index));
         }
@@ -185,8 +183,8 @@ impl<'a> Document<'a> {
         let tools = self.member("tools").map_or(0, |tools| count(tools.value));
         let form = self.member("response_format").or_else(|| self.member("format"));
         let structured = form.is_some_and(|form| {
-            let free = form.value.get().contains("\"type\"") && is_text_format(form.value);
-            !free && !matches!(form.value.get(), "null" | "\"\"")
+            let free = form.value.contains("\"type\"") && is_text_format(form.value);
+            !free && !matches!(form.value, "null" | "\"\"")
         });
         Shape {
             messages: clamp(self.messages.len()),
@@ -195,9 +193,7 @@ impl<'a> Document<'a> {
             attachments: self.messages.iter().map(|message| message.attachments).sum(),
             tools,
             structured,
-            logprobs: self
-                .member("logprobs")
-                .is_some_and(|m| !matches!(m.value.get(), "false" | "null")),
+            logprobs: self.member("logprobs").is_some_and(|m| !matches!(m.value, "false" | "null")),
         }
     }
 
@@ -209,8 +205,7 @@ impl<'a> Document<'a> {
             Form::Chat | Form::Generate => self.member("options"),
             Form::Messages | Form::Responses | Form::Prompt | Form::Input | Form::Other => None,
         };
-        let inner = options.and_then(|options| serde_json::from_str(options.value.get()).ok());
-        let inner = inner.unwrap_or(Members(Vec::new())).0;
+        let inner = options.and_then(|options| members(options.value).ok()).unwrap_or_default();
         Parameters {
             temperature: self.number("temperature", &inner),
             top_p: self.number("top_p", &inner),
@@ -233,7 +228,7 @@ impl<'a> Document<'a> {
     ) -> Option<T> {
         let inside = || inner.iter().rev().find(|member| member.is(name)).copied();
         let member = self.member(name).or_else(inside)?;
-        serde_json::from_str(member.value.get()).ok()
+        serde_json::from_str(member.value).ok()
     }
 
     /// The same for all requests of one conversation of `caller`, and never 0.
@@ -254,18 +249,18 @@ fn clamp(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn count(list: &RawValue) -> u32 {
-    serde_json::from_str::<Vec<IgnoredAny>>(list.get()).map_or(0, |items| clamp(items.len()))
+fn count(list: &str) -> u32 {
+    json::items(list).map_or(0, |items| clamp(items.len()))
 }
 
 /// `{"type":"text"}` asks for nothing.
-fn is_text_format(value: &RawValue) -> bool {
+fn is_text_format(value: &str) -> bool {
     #[derive(Deserialize)]
     struct Format<'a> {
         #[serde(borrow)]
         r#type: Cow<'a, str>,
     }
-    serde_json::from_str::<Format<'_>>(value.get()).is_ok_and(|format| format.r#type == "text")
+    serde_json::from_str::<Format<'_>>(value).is_ok_and(|format| format.r#type == "text")
 }
 
 fn plain(role: Role, text: String) -> Message {
@@ -273,9 +268,9 @@ fn plain(role: Role, text: String) -> Message {
 }
 
 /// An item of a list that is an object: a message, or a call or result of the responses API.
-fn item(raw: &RawValue) -> Result<Message, String> {
-    let members = serde_json::from_str::<Members<'_>>(raw.get()).map_err(|e| e.to_string())?.0;
-    let text = |name: &str| single(&members, name)?.map(|m| string(m.value)).transpose();
+fn item(raw: &str) -> Result<Message, String> {
+    let members = members(raw).map_err(|cause| cause.to_string())?;
+    let text = |name: &str| single(&members, name)?.map(|m| words(m.value)).transpose();
     let (role, kind, call) = (text("role")?, text("type")?, text("call_id")?);
     let is_result = kind.as_deref() == Some("function_call_output");
     let mut role = match (role.as_deref(), kind.as_deref()) {
@@ -295,13 +290,14 @@ fn item(raw: &RawValue) -> Result<Message, String> {
         tool_calls.extend(ids(calls.value));
     }
     if kind.as_deref() == Some("function_call") {
-        tool_calls.extend(call.clone());
+        tool_calls.extend(call.as_deref().map(str::to_owned));
     }
     // Anthropic sends a tool's result as the user's message; what else is in it is the user's.
     if role == Role::User && held.result_of.is_some() && !held.has_text {
         role = Role::Tool;
     }
-    let result_of = text("tool_call_id")?.or(held.result_of).or(call.filter(|_| is_result));
+    let result_of = text("tool_call_id")?.map(Cow::into_owned).or(held.result_of);
+    let result_of = result_of.or(call.filter(|_| is_result).map(Cow::into_owned));
     let images = single(&members, "images")?.map_or(0, |images| count(images.value));
     Ok(Message {
         role,
@@ -313,25 +309,33 @@ fn item(raw: &RawValue) -> Result<Message, String> {
 }
 
 /// An item that is no object: one of several prompts, or tokens.
-fn bare(raw: &RawValue) -> Result<Message, String> {
-    if raw.get().starts_with('"') {
+fn bare(raw: &str) -> Result<Message, String> {
+    if raw.starts_with('"') {
         return Ok(plain(Role::User, string(raw)?));
     }
     Ok(Message { attachments: 1, ..plain(Role::Other, String::new()) })
 }
 
-fn string(raw: &RawValue) -> Result<String, String> {
-    serde_json::from_str(raw.get()).map_err(|cause| format!("no text that can be read: {cause}"))
+fn string(raw: &str) -> Result<String, String> {
+    words(raw).map(Cow::into_owned)
 }
 
-fn ids(list: &RawValue) -> Vec<String> {
+fn words(raw: &str) -> Result<Cow<'_, str>, String> {
+    json::string(raw).map_err(|_| {
+        let cause = serde_json::from_str::<String>(raw).err();
+        let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+        format!("no text that can be read{cause}")
+    })
+}
+
+fn ids(list: &str) -> Vec<String> {
     #[derive(Deserialize)]
     struct Call {
         #[serde(default)]
         id: Option<String>,
     }
     // Ollama's calls have no id: they are calls all the same.
-    let calls: Vec<Call> = serde_json::from_str(list.get()).unwrap_or_default();
+    let calls: Vec<Call> = serde_json::from_str(list).unwrap_or_default();
     calls.into_iter().map(|call| call.id.unwrap_or_default()).collect()
 }
 
@@ -347,8 +351,8 @@ struct Content {
 }
 
 /// The kind of one part of a content list.
-pub(super) fn kind_of(part: &RawValue) -> Result<Option<String>, String> {
-    let members = serde_json::from_str::<Members<'_>>(part.get()).map_err(|e| e.to_string())?.0;
+pub(super) fn kind_of(part: &str) -> Result<Option<String>, String> {
+    let members = members(part).map_err(|cause| cause.to_string())?;
     single(&members, "type")?.map(|member| string(member.value)).transpose()
 }
 
@@ -357,15 +361,15 @@ pub(super) fn is_text(kind: Option<&str>) -> bool {
     matches!(kind, Some("text" | "input_text" | "output_text"))
 }
 
-fn content(raw: &RawValue) -> Result<Content, String> {
-    if raw.get().starts_with('"') {
+fn content(raw: &str) -> Result<Content, String> {
+    if raw.starts_with('"') {
         return Ok(Content { text: string(raw)?, has_text: true, ..Content::default() });
     }
-    let parts = serde_json::from_str::<Vec<&RawValue>>(raw.get());
+    let parts = json::items(raw);
     let mut held = Content::default();
     let mut texts: Vec<String> = Vec::new();
     for part in parts.map_err(|_| "a content is neither a text nor a list of parts")? {
-        let members = serde_json::from_str::<Members<'_>>(part.get()).map_err(|e| e.to_string())?.0;
+        let members = members(part).map_err(|cause| cause.to_string())?;
         let text = |name: &str| single(&members, name)?.map(|m| string(m.value)).transpose();
         match text("type")?.as_deref() {
             kind if is_text(kind) => {
@@ -387,24 +391,6 @@ fn content(raw: &RawValue) -> Result<Content, String> {
 }
 
 /// An object's members in order, as written.
-pub(super) struct Members<'a>(pub(super) Vec<Member<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::with_capacity(8);
-                while let Some(key) = map.next_key::<&RawValue>()? {
-                    members.push(Member::new(key, map.next_value()?));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
+pub(super) fn members(text: &str) -> Result<Vec<Member<'_>>, Malformed> {
+    Ok(json::members(text)?.into_iter().map(Member::new).collect())
 }

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use serde_json::Value as Json;
-use serde_json::value::RawValue;
 use sluicegate_plugin_host::rewriter::{Edit, Insertion};
 use sluicegate_plugin_host::types::{Role, Value};
 
-use super::document::{Document, Form, Members, Place, is_text, kind_of};
+use super::document::{Document, Form, Place, is_text, kind_of, members};
+use crate::json;
 
 /// Members that decide where a request goes and in which form its answer comes.
 const FIXED: [&str; 6] = ["model", "stream", "stream_options", "messages", "input", "prompt"];
@@ -36,11 +36,8 @@ pub fn apply(document: &Document<'_>, edits: &[Edit]) -> Result<(Bytes, Option<S
     if plan.text > MAX_TEXT {
         return Err(format!("texts of {} bytes; {MAX_TEXT} at most", plan.text));
     }
-    let mut members = document
-        .members
-        .iter()
-        .map(|m| (m.key.get().to_owned(), m.value.get().to_owned()))
-        .collect();
+    let mut members =
+        document.members.iter().map(|m| (m.key.to_owned(), m.value.to_owned())).collect();
     plan.write_messages(document, &mut members)?;
     plan.write_parameters(document, &mut members);
     let inside: Vec<String> =
@@ -56,7 +53,7 @@ pub fn set_defaults(
     document: &Document<'_>,
     defaults: &[(String, Value)],
 ) -> Result<Option<Bytes>, String> {
-    let missing = |name: &str| document.member(name).is_none_or(|m| m.value.get() == "null");
+    let missing = |name: &str| document.member(name).is_none_or(|m| m.value == "null");
     let edits: Vec<Edit> = defaults
         .iter()
         .filter(|(name, _)| missing(name))
@@ -124,7 +121,7 @@ impl<'e> Plan<'e> {
                 .members
                 .iter()
                 .filter(|member| member.is(name))
-                .map(|member| member.key.get())
+                .map(|member| member.key)
                 .collect();
             let quoted = quote(name);
             match value {
@@ -247,7 +244,7 @@ impl<'e> Plan<'e> {
         (0..first).for_each(|index| insert_before(index, &mut written));
         for (item, raw) in document.items.iter().enumerate() {
             let Some(&index) = by_item.get(&item) else {
-                written.push(raw.get().to_owned());
+                written.push((*raw).to_owned());
                 continue;
             };
             insert_before(index, &mut written);
@@ -256,7 +253,7 @@ impl<'e> Plan<'e> {
             }
             written.push(match self.replaced.get(&index) {
                 Some(text) => with_text(raw, text)?,
-                None => raw.get().to_owned(),
+                None => (*raw).to_owned(),
             });
         }
         insert_before(document.messages.len(), &mut written);
@@ -266,7 +263,7 @@ impl<'e> Plan<'e> {
 
 fn set_member(document: &Document<'_>, members: &mut Written, name: &str, value: Option<String>) {
     let known = document.members.iter().rposition(|member| member.is(name));
-    match (known.map(|index| document.members[index].key.get()), value) {
+    match (known.map(|index| document.members[index].key), value) {
         (Some(key), Some(value)) => {
             if let Some(last) = members.iter_mut().rev().find(|(k, _)| k == key) {
                 last.1 = value;
@@ -354,12 +351,11 @@ fn older_than(document: &Document<'_>, keep: usize) -> Vec<usize> {
 }
 
 /// The item `raw` with another text, where its text was read; its parts that are not text stay.
-fn with_text(raw: &RawValue, text: &str) -> Result<String, String> {
-    if raw.get().starts_with('"') {
+fn with_text(raw: &str, text: &str) -> Result<String, String> {
+    if raw.starts_with('"') {
         return Ok(quote(text));
     }
-    let members = serde_json::from_str::<Members<'_>>(raw.get());
-    let members = members.map_err(|cause| cause.to_string())?.0;
+    let members = members(raw).map_err(|cause| cause.to_string())?;
     let holder = match kind_of(raw)?.as_deref() {
         Some("function_call_output") => "output",
         _ => "content",
@@ -370,9 +366,9 @@ fn with_text(raw: &RawValue, text: &str) -> Result<String, String> {
         let value = if Some(index) == content {
             content_with(member.value, text)?
         } else {
-            member.value.get().to_owned()
+            member.value.to_owned()
         };
-        written.push(format!("{}:{value}", member.key.get()));
+        written.push(format!("{}:{value}", member.key));
     }
     if content.is_none() {
         written.push(format!("\"{holder}\":{}", quote(text)));
@@ -381,17 +377,15 @@ fn with_text(raw: &RawValue, text: &str) -> Result<String, String> {
 }
 
 /// A content with `text` in place of its first part of text (or tool's result), and without others.
-fn content_with(value: &RawValue, text: &str) -> Result<String, String> {
-    let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else {
-        return Ok(quote(text));
-    };
+fn content_with(value: &str, text: &str) -> Result<String, String> {
+    let Ok(parts) = json::items(value) else { return Ok(quote(text)) };
     let mut kept = Vec::with_capacity(parts.len() + 1);
     let mut placed = false;
     for raw in parts {
         let kind = kind_of(raw)?;
         let result = kind.as_deref() == Some("tool_result");
         if !is_text(kind.as_deref()) && !result {
-            kept.push(raw.get().to_owned());
+            kept.push(raw.to_owned());
         } else if result {
             let text = if placed { "" } else { text };
             kept.push(with_text(raw, text)?);

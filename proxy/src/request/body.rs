@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::raw::Limits;
@@ -124,15 +125,23 @@ pub async fn read(
         return Err(ReadError::ClientGone);
     }
     let pause = limits.body_timeout.0;
-    let started = Instant::now();
+    let mut started = None;
     let mut collected = Collected::new(announced);
     loop {
-        // A trickle keeps within the pause, but not within the least rate.
-        let earned = Duration::from_secs((collected.len() / LEAST_RATE) as u64);
-        let deadline = (Instant::now() + pause).min(started + pause + earned);
-        let Ok(read) = timeout_at(deadline, session.read()).await else {
-            let message = "the request's body did not arrive in time";
-            return Err(Error::new(Kind::RequestTimeout, message).close().into());
+        // What is there already costs no look at the clock.
+        let read = match session.read().now_or_never() {
+            Some(read) => read,
+            None => {
+                let now = Instant::now();
+                // A trickle keeps within the pause, but not within the least rate.
+                let earned = Duration::from_secs((collected.len() / LEAST_RATE) as u64);
+                let slowest = *started.get_or_insert(now) + pause + earned;
+                let read = timeout_at((now + pause).min(slowest), session.read()).await;
+                read.map_err(|_| {
+                    let message = "the request's body did not arrive in time";
+                    Error::new(Kind::RequestTimeout, message).close()
+                })?
+            }
         };
         let Some(chunk) = read.transpose().map_err(|cause| unreadable(&cause))? else { break };
         let total = collected.len() + chunk.len();

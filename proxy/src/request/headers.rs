@@ -6,12 +6,8 @@
 //! `Range` because there is nothing to them in a `POST`: an upstream that heeds one answers with a
 //! 304, 412 or 206, and no answer.
 
-use http::Version;
-use http::uri::Authority;
-
 use crate::config::raw::UpstreamKind;
-use crate::error::{Error, Kind};
-use crate::http1::{Fields, RequestHead};
+use crate::http1::Fields;
 
 /// What Ollama could make use of; it ignores every other header.
 const OLLAMA: [&str; 3] = ["content-type", "accept", "user-agent"];
@@ -65,35 +61,6 @@ pub fn written<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Vec<u8>
         }
     }
     text
-}
-
-/// Refuses an HTTP/1 head that names no host, several, or what is no host (RFC 9112, 3.2). Whoever
-/// stands before the gateway may have read another one out of it.
-///
-/// # Errors
-/// When it does; the connection is of no further use.
-pub fn check_host(head: &RequestHead) -> Result<(), Error> {
-    let mut hosts = head.fields.get_all("host");
-    let wrong = match (hosts.next(), hosts.next()) {
-        (None, _) if head.version < Version::HTTP_11 => return Ok(()),
-        (None, _) => "an HTTP/1.1 request needs a `Host`",
-        (Some(host), None) if is_host(host) => return Ok(()),
-        (Some(_), None) => "the `Host` is not the name of a host",
-        (Some(_), Some(_)) => "there is more than one `Host`",
-    };
-    Err(Error::new(Kind::InvalidRequest, wrong).close())
-}
-
-/// Whether `value` is a host with or without a port, or empty, as where a URI has none.
-fn is_host(value: &[u8]) -> bool {
-    if value.is_empty() {
-        return true;
-    }
-    let Ok(authority) = Authority::try_from(value) else { return false };
-    // What remains of one with user information does not start with a colon.
-    let port = authority.as_str().strip_prefix(authority.host());
-    let digits = port.map(|port| port.strip_prefix(':').unwrap_or(port));
-    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Headers of an upstream's answer that are for this connection only or are set anew.

@@ -7,11 +7,11 @@
 //! same way here: what is authorised and routed must be what the upstream will act on.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
+
+use crate::json::{Malformed, Reader};
 
 /// Where a field's value stands in the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,44 +76,106 @@ pub enum ScanError {
 
 /// Scans `body`.
 pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
-    let mut found = Found::default();
-    let mut json = serde_json::Deserializer::from_slice(body);
-    json.deserialize_map(Fields { found: &mut found })
-        .and_then(|()| json.end())
-        .map_err(|cause| ScanError::Syntax(cause.to_string()))?;
-    found.settle(body)
+    let mut found = Found { body, ..Found::default() };
+    let mut reader = Reader::new(body);
+    reader
+        .object(|key, value| found.take(&body[key], Field { span: value }))
+        .and_then(|()| Ok(reader.end()?))
+        .map_err(|cause| match cause {
+            Refused::Syntax => ScanError::Syntax(complaint(body)),
+            Refused::TooManyModels => ScanError::Syntax("`model` is given too often".into()),
+        })?;
+    found.settle()
 }
 
-/// Raw values as they come; the last of each name wins.
+/// Why a body is no object, or cannot be scanned.
+enum Refused {
+    Syntax,
+    TooManyModels,
+}
+
+impl From<Malformed> for Refused {
+    fn from(Malformed: Malformed) -> Self {
+        Refused::Syntax
+    }
+}
+
+/// What is wrong with a body that is no JSON object, and where.
+fn complaint(body: &[u8]) -> String {
+    match serde_json::from_slice::<std::collections::HashMap<String, IgnoredAny>>(body) {
+        Err(cause) => cause.to_string(),
+        Ok(_) => "it cannot be read".to_owned(),
+    }
+}
+
+/// Values as they come; the last of each name wins.
 #[derive(Default)]
 struct Found<'a> {
-    models: Vec<&'a RawValue>,
-    stream: Option<&'a RawValue>,
-    stream_options: Option<&'a RawValue>,
-    max_tokens: Option<&'a RawValue>,
-    max_completion_tokens: Option<&'a RawValue>,
-    max_output_tokens: Option<&'a RawValue>,
-    temperature: Option<&'a RawValue>,
-    seed: Option<&'a RawValue>,
-    tool_choice: Option<&'a RawValue>,
-    n: Option<&'a RawValue>,
-    others: Option<&'a RawValue>,
-    enable_cache: Option<&'a RawValue>,
+    body: &'a [u8],
+    models: Vec<Field>,
+    stream: Option<Field>,
+    stream_options: Option<Field>,
+    max_tokens: Option<Field>,
+    max_completion_tokens: Option<Field>,
+    max_output_tokens: Option<Field>,
+    temperature: Option<Field>,
+    seed: Option<Field>,
+    tool_choice: Option<Field>,
+    n: Option<Field>,
+    /// Of several `models`, any may be the one that counts.
+    names_others: bool,
+    enable_cache: Option<Field>,
 }
 
 impl<'a> Found<'a> {
-    fn settle(self, body: &[u8]) -> Result<Scan, ScanError> {
-        let field = |raw: &RawValue| {
-            let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
-            Field { span: start..start + raw.get().len() }
+    /// Takes a member, whose name stands in `key` with its quotes.
+    fn take(&mut self, key: &[u8], value: Field) -> Result<(), Refused> {
+        let slot = match Name::of(key) {
+            Name::Other => return Ok(()),
+            Name::Model if self.models.len() >= MAX_MODELS => return Err(Refused::TooManyModels),
+            Name::Model => {
+                self.models.push(value);
+                return Ok(());
+            }
+            Name::Models => {
+                self.names_others |= self.is_given(&value);
+                return Ok(());
+            }
+            Name::Stream => &mut self.stream,
+            Name::StreamOptions => &mut self.stream_options,
+            Name::MaxOutputTokens => &mut self.max_output_tokens,
+            Name::MaxTokens => &mut self.max_tokens,
+            Name::MaxCompletionTokens => &mut self.max_completion_tokens,
+            Name::Temperature => &mut self.temperature,
+            Name::Seed => &mut self.seed,
+            Name::ToolChoice => &mut self.tool_choice,
+            Name::N => &mut self.n,
+            Name::EnableCache => &mut self.enable_cache,
         };
-        let stream = boolean("stream", self.stream)?;
-        let enable_cache = boolean("enable_cache", self.enable_cache)?;
-        let given = |raw: &&RawValue| raw.get() != "null";
-        let forced = self.tool_choice.filter(given).is_some_and(|raw| raw.get() != "\"auto\"");
-        let several = self.n.filter(given).is_some_and(|raw| raw.get() != "1");
+        *slot = Some(value);
+        Ok(())
+    }
+
+    fn text(&self, field: &Field) -> &'a [u8] {
+        &self.body[field.span.clone()]
+    }
+
+    fn is_given(&self, field: &Field) -> bool {
+        self.text(field) != b"null"
+    }
+
+    /// Whether there is a `field`, and it says something else than `usual`.
+    fn differs(&self, field: &Option<Field>, usual: &[u8]) -> bool {
+        field.as_ref().is_some_and(|one| self.is_given(one) && self.text(one) != usual)
+    }
+
+    fn settle(self) -> Result<Scan, ScanError> {
+        let stream = self.boolean("stream", &self.stream)?;
+        let enable_cache = self.boolean("enable_cache", &self.enable_cache)?;
+        let forced = self.differs(&self.tool_choice, b"\"auto\"");
+        let several = self.differs(&self.n, b"1");
         Ok(Scan {
-            names_others: self.others.is_some_and(|raw| given(&raw)),
+            names_others: self.names_others,
             unheeded: match (forced, several) {
                 (true, true) => Some("tool_choice, n"),
                 (true, false) => Some("tool_choice"),
@@ -121,101 +183,61 @@ impl<'a> Found<'a> {
                 (false, false) => None,
             },
             model: self.model()?,
-            models: self.models.iter().map(|raw| field(raw)).collect(),
             stream,
-            stream_field: self.stream.map(field),
-            stream_options: self.stream_options.map(field),
-            max_tokens: self.max_tokens.map(field),
-            max_completion_tokens: self.max_completion_tokens.map(field),
-            max_output_tokens: self.max_output_tokens.map(field),
-            temperature: self.temperature.filter(given).map(field),
-            seeded: self.seed.is_some_and(|raw| given(&raw)),
-            enable_cache: enable_cache.zip(self.enable_cache.map(field)),
+            temperature: self.temperature.as_ref().filter(|one| self.is_given(one)).cloned(),
+            seeded: self.seed.as_ref().is_some_and(|one| self.is_given(one)),
+            enable_cache: enable_cache.zip(self.enable_cache),
+            models: self.models,
+            stream_field: self.stream,
+            stream_options: self.stream_options,
+            max_tokens: self.max_tokens,
+            max_completion_tokens: self.max_completion_tokens,
+            max_output_tokens: self.max_output_tokens,
         })
     }
 
     /// Servers differ in which of several `model`s they take, and whether case matters, so all must
     /// agree.
     fn model(&self) -> Result<String, ScanError> {
-        let text = |raw: &'a RawValue| -> Result<Cow<'a, str>, ScanError> {
-            if raw.get() == "null" {
+        let text = |field: &Field| -> Result<Cow<'a, str>, ScanError> {
+            let raw = self.text(field);
+            if raw == b"null" {
                 return Ok(Cow::Borrowed(""));
             }
-            serde_json::from_str::<BorrowedText<'a>>(raw.get())
+            serde_json::from_slice::<BorrowedText<'a>>(raw)
                 .map(|text| text.0)
                 .map_err(|_| ScanError::WrongType { field: "model", expected: "a string" })
         };
         let Some((last, before)) = self.models.split_last() else { return Ok(String::new()) };
-        if last.get().len() > MAX_MODEL {
+        if last.span.len() > MAX_MODEL {
             return Err(ScanError::LongModel);
         }
         let chosen = text(last)?;
-        for raw in before {
-            if raw.get().len() > MAX_MODEL || text(raw)? != chosen {
+        for field in before {
+            if field.span.len() > MAX_MODEL || text(field)? != chosen {
                 return Err(ScanError::AmbiguousModel);
             }
         }
         Ok(chosen.into_owned())
     }
-}
 
-fn boolean(field: &'static str, raw: Option<&RawValue>) -> Result<Option<bool>, ScanError> {
-    match raw.map(RawValue::get) {
-        None | Some("null") => Ok(None),
-        Some("true") => Ok(Some(true)),
-        Some("false") => Ok(Some(false)),
-        Some(_) => Err(ScanError::WrongType { field, expected: "a boolean" }),
+    fn boolean(
+        &self,
+        name: &'static str,
+        field: &Option<Field>,
+    ) -> Result<Option<bool>, ScanError> {
+        match field.as_ref().map(|field| self.text(field)) {
+            None | Some(b"null") => Ok(None),
+            Some(b"true") => Ok(Some(true)),
+            Some(b"false") => Ok(Some(false)),
+            Some(_) => Err(ScanError::WrongType { field: name, expected: "a boolean" }),
+        }
     }
 }
 
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
 struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
-
-struct Fields<'f, 'a> {
-    found: &'f mut Found<'a>,
-}
-
-impl<'a> Visitor<'a> for Fields<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Key(name)) = map.next_key()? {
-            let found = &mut *self.found;
-            match name {
-                Name::Model if found.models.len() >= MAX_MODELS => {
-                    return Err(A::Error::custom("`model` is given too often"));
-                }
-                Name::Model => found.models.push(map.next_value()?),
-                Name::Stream => found.stream = Some(map.next_value()?),
-                Name::StreamOptions => found.stream_options = Some(map.next_value()?),
-                Name::MaxOutputTokens => found.max_output_tokens = Some(map.next_value()?),
-                Name::MaxTokens => found.max_tokens = Some(map.next_value()?),
-                Name::MaxCompletionTokens => {
-                    found.max_completion_tokens = Some(map.next_value()?);
-                }
-                Name::Temperature => found.temperature = Some(map.next_value()?),
-                Name::Seed => found.seed = Some(map.next_value()?),
-                Name::ToolChoice => found.tool_choice = Some(map.next_value()?),
-                Name::N => found.n = Some(map.next_value()?),
-                // Of several, any may be the one that counts.
-                Name::Models => {
-                    let value: &RawValue = map.next_value()?;
-                    found.others = found.others.filter(|raw| raw.get() != "null").or(Some(value));
-                }
-                Name::EnableCache => found.enable_cache = Some(map.next_value()?),
-                Name::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
 
 #[derive(Clone, Copy)]
 enum Name {
@@ -235,7 +257,17 @@ enum Name {
 }
 
 impl Name {
+    /// What `key`, which has its quotes, names.
     fn of(key: &[u8]) -> Self {
+        let inner = &key[1..key.len() - 1];
+        if memchr::memchr(b'\\', inner).is_none() {
+            return Self::plain(inner);
+        }
+        let unescaped = serde_json::from_slice::<String>(key);
+        unescaped.map_or(Name::Other, |name| Self::plain(name.as_bytes()))
+    }
+
+    fn plain(key: &[u8]) -> Self {
         // The length decides almost always, so most keys cost one comparison.
         let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
         match key.len() {
@@ -253,27 +285,6 @@ impl Name {
             21 if is("max_completion_tokens") => Name::MaxCompletionTokens,
             _ => Name::Other,
         }
-    }
-}
-
-struct Key(Name);
-
-impl<'de> serde::Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl Visitor<'_> for KeyVisitor {
-            type Value = Key;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-                Ok(Key(Name::of(key.as_bytes())))
-            }
-            fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
-                Ok(Key(Name::of(key)))
-            }
-        }
-        deserializer.deserialize_bytes(KeyVisitor)
     }
 }
 

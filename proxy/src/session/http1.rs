@@ -8,18 +8,28 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
+use http::{StatusCode, Version};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::ClientGone;
+use super::{ClientGone, expects_continue};
 use crate::http1::output::poll_write_all;
-use crate::http1::{Body, BodyError, Framing, Head, HeadError, Input, Io, RequestHead};
+use crate::http1::{Body, BodyError, Framing, Head, HeadError, Input, Io, RequestHead, date};
 
-/// Of what a client sends while it waits for an answer, so much is read, for its next request; beyond, it
-/// is not watched any more, and its leaving is seen when the answer is sent.
+/// Of what a client sends while it waits for an answer, so much is kept, for its next request. Whoever
+/// sends more gets no other answer on this connection.
 const EARLY: usize = 16 * 1024;
-const CHUNKED: &str = "chunked";
+/// The largest unread body that is worth reading to keep its connection, in bytes.
+const SMALL_BODY: usize = 64 * 1024;
+/// The longest wait for it.
+const SMALL_WAIT: Duration = Duration::from_millis(500);
+/// The most of an unread body that is drained so that the client can read an early answer.
+const MAX_LINGER_BYTES: usize = 256 * 1024 * 1024;
+/// The longest time for it, and for each part of it.
+const MAX_LINGER: Duration = Duration::from_secs(60);
+const MAX_LINGER_PAUSE: Duration = Duration::from_secs(5);
+/// The longest farewell.
+const MAX_SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Why there is no next request.
 #[derive(Debug)]
@@ -39,22 +49,36 @@ pub struct Http1 {
     body: Body,
     /// Whether another request may follow.
     keep_alive: bool,
+    /// The body waits to be asked for (RFC 9110, 10.1.1).
+    unasked: bool,
     /// How the answer being sent ends.
     answer: Framing,
+    /// Whether its head was sent, and its end was not.
+    begun: bool,
+    /// Whether a write was begun, and not ended: what is written next would stand in the middle of it.
+    writing: bool,
 }
 
 impl Http1 {
     /// HTTP/1.1 on a fresh stream.
     #[must_use]
     pub fn new(io: Io) -> Self {
-        let (body, answer) = (Body::new(Framing::Length(0)), Framing::Length(0));
-        Self { io, input: Input::default(), body, keep_alive: true, answer }
+        Self {
+            io,
+            input: Input::default(),
+            body: Body::new(Framing::Length(0)),
+            keep_alive: true,
+            unasked: false,
+            answer: Framing::Length(0),
+            begun: false,
+            writing: false,
+        }
     }
 
-    /// Whether a part of a request has come.
+    /// Whether a part of a request has come. Line ends may stand before one (RFC 9112, 2.2), and are none.
     #[must_use]
     pub fn has_heard(&self) -> bool {
-        !self.input.bytes().is_empty()
+        self.input.bytes().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
     /// Reads the head of the next request. Dropping the future loses nothing.
@@ -65,12 +89,13 @@ impl Http1 {
         let head = poll_fn(|cx| self.poll_head(cx)).await?;
         self.body = Body::new(head.framing().map_err(NoHead::Unreadable)?);
         self.keep_alive = head.keeps_alive();
+        self.unasked = expects_continue(&head);
         Ok(head)
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestHead, NoHead>> {
         loop {
-            if self.has_heard() {
+            if !self.input.bytes().is_empty() {
                 match RequestHead::parse(self.input.bytes()) {
                     Ok(Some((head, length))) => {
                         self.input.skip(length);
@@ -105,6 +130,7 @@ impl Http1 {
     }
 
     pub(super) async fn ask_for_body(&mut self, limit: Duration) -> Result<(), ClientGone> {
+        self.unasked = false;
         if self.is_read() {
             return Ok(());
         }
@@ -112,6 +138,9 @@ impl Http1 {
     }
 
     /// Sends a whole answer, whose head has its length.
+    ///
+    /// # Errors
+    /// When the client does not take it within `limit`, or an answer was begun.
     pub async fn send(
         &mut self,
         head: Head,
@@ -119,8 +148,8 @@ impl Http1 {
         version: Version,
         limit: Duration,
     ) -> Result<(), ClientGone> {
-        self.answer = Framing::Length(0);
-        let head = self.completed(head, version);
+        let head = self.open(head, version).await?;
+        self.begun = false;
         self.write([&head, &body], limit).await
     }
 
@@ -130,12 +159,16 @@ impl Http1 {
         version: Version,
         limit: Duration,
     ) -> Result<(), ClientGone> {
-        let length = head.iter().find(|(name, _)| *name == b"content-length");
-        let length = length.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
+        let bodiless = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let length = head.text("content-length").and_then(|length| length.parse().ok());
         self.answer = match length {
+            _ if bodiless => {
+                head.remove("content-length");
+                Framing::Length(0)
+            }
             Some(length) => Framing::Length(length),
             None if version >= Version::HTTP_11 => {
-                head.set("transfer-encoding", CHUNKED);
+                head.set("transfer-encoding", "chunked");
                 Framing::Chunked
             }
             // Only the end of its connection ends the body (RFC 9112, 9.3); the head is to say so.
@@ -144,18 +177,62 @@ impl Http1 {
                 Framing::Close
             }
         };
-        let head = self.completed(head, version);
+        let head = self.open(head, version).await?;
         self.write([&head], limit).await
     }
 
-    /// The text of a head that says what becomes of the connection.
-    fn completed(&self, mut head: Head, version: Version) -> Vec<u8> {
+    /// Gets ready for an answer; gives the text of its head, which says what becomes of the connection.
+    async fn open(&mut self, mut head: Head, version: Version) -> Result<Vec<u8>, ClientGone> {
+        if self.begun {
+            return Err(ClientGone);
+        }
+        // What is not read now must not be taken for the next request.
+        if self.keep_alive && !self.is_read() {
+            self.discard().await;
+            self.keep_alive &= self.is_read();
+        }
         match (self.keep_alive, version) {
             (false, _) => head.set("connection", "close"),
             (true, Version::HTTP_10) => head.set("connection", "keep-alive"),
             (true, _) => {}
         }
-        head.into_text()
+        date::with(|date| head.set("date", date));
+        self.begun = true;
+        Ok(head.into_text())
+    }
+
+    /// Reads and drops the rest of a small body. One that would only be sent when asked for is left alone.
+    async fn discard(&mut self) {
+        if self.unasked {
+            return;
+        }
+        let mut left = SMALL_BODY;
+        let drain = async {
+            while let Some(Ok(part)) = self.read().await {
+                match left.checked_sub(part.len()) {
+                    Some(less) => left = less,
+                    None => return,
+                }
+            }
+        };
+        // A body that does not come costs its connection, as a large one does.
+        let _ = timeout(SMALL_WAIT, drain).await;
+    }
+
+    /// Reads on for a while after an early answer: closing with unread bytes would reset the connection,
+    /// and the client would lose the answer (RFC 9112, 9.6).
+    async fn linger(&mut self) {
+        let drain = async {
+            let mut drained = 0;
+            while let Ok(Some(Ok(part))) = timeout(MAX_LINGER_PAUSE, self.read()).await {
+                drained += part.len();
+                if drained > MAX_LINGER_BYTES {
+                    return;
+                }
+            }
+        };
+        // Out of time or of patience: the connection is closed either way.
+        let _ = timeout(MAX_LINGER, drain).await;
     }
 
     pub(super) async fn part(&mut self, bytes: Bytes, limit: Duration) -> Result<(), ClientGone> {
@@ -176,6 +253,7 @@ impl Http1 {
     }
 
     pub(super) async fn end(&mut self, bytes: Bytes, limit: Duration) -> Result<(), ClientGone> {
+        self.begun = false;
         match self.answer {
             Framing::Chunked if bytes.is_empty() => self.write([b"0\r\n\r\n"], limit).await,
             Framing::Chunked => {
@@ -197,35 +275,47 @@ impl Http1 {
         mut parts: [&[u8]; N],
         limit: Duration,
     ) -> Result<(), ClientGone> {
+        if std::mem::replace(&mut self.writing, true) {
+            return Err(ClientGone);
+        }
         let io = &mut self.io;
         let mut write = |cx: &mut Context<'_>| poll_write_all(io, &mut parts, cx);
         let written: io::Result<()> = match poll_fn(|cx| Poll::Ready(write(cx))).await {
             Poll::Ready(written) => written,
             Poll::Pending => timeout(limit, poll_fn(write)).await.map_err(|_| ClientGone)?,
         };
-        written.map_err(|_| ClientGone)
+        written.map_err(|_| ClientGone)?;
+        self.writing = false;
+        Ok(())
     }
 
     pub(super) async fn client_left(&mut self) {
         poll_fn(|cx| {
-            while self.input.bytes().len() < EARLY {
+            loop {
+                let early = self.input.bytes().len();
+                if early >= EARLY {
+                    self.keep_alive = false;
+                    self.input.skip(early);
+                }
                 match ready!(self.input.poll_fill(&mut self.io, cx)) {
                     Ok(0) | Err(_) => return Poll::Ready(()),
                     Ok(_) => {}
                 }
             }
-            Poll::Pending
         })
         .await;
     }
 
     /// The connection, if it can carry another request; else it is closed.
     pub async fn finish(mut self) -> Option<Self> {
-        if self.keep_alive && self.is_read() {
+        if self.keep_alive && self.is_read() && !self.begun && !self.writing {
             return Some(self);
         }
+        if !self.is_read() {
+            self.linger().await;
+        }
         // A client that is gone already needs no farewell.
-        let _ = self.io.shutdown().await;
+        let _ = timeout(MAX_SHUTDOWN, self.io.shutdown()).await;
         None
     }
 }

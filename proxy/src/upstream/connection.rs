@@ -30,6 +30,8 @@ pub enum NoReply {
 pub struct Connection {
     io: Io,
     input: Input,
+    /// The request that is being sent.
+    output: Option<Output>,
     /// The body of the answer being read.
     body: Body,
     /// Whether another exchange may follow.
@@ -40,6 +42,15 @@ pub struct Connection {
     pub idle_since: Instant,
 }
 
+/// A request on its way.
+#[derive(Debug)]
+struct Output {
+    head: Vec<u8>,
+    body: Bytes,
+    /// Bytes of both that were written.
+    sent: usize,
+}
+
 impl Connection {
     /// HTTP/1.1 on a fresh stream.
     #[must_use]
@@ -47,6 +58,7 @@ impl Connection {
         Self {
             io,
             input: Input::default(),
+            output: None,
             body: Body::new(Framing::Length(0)),
             keep_alive: true,
             reused: false,
@@ -54,35 +66,48 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the head of its answer, which may come before all of it was sent.
+    /// Sends a request and waits for the head of its answer, which may come before all of it was sent. The
+    /// rest is sent while the answer is read, unless that is an error.
     ///
     /// # Errors
     /// When there is none.
-    pub async fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<ReplyHead, NoReply> {
-        let mut parts = [head, body];
-        let mut sent = None;
+    pub async fn exchange(&mut self, head: Vec<u8>, body: Bytes) -> Result<ReplyHead, NoReply> {
+        self.output = Some(Output { head, body, sent: 0 });
+        let mut refused = None;
         let reply = poll_fn(|cx| {
-            if sent.is_none()
-                && let Poll::Ready(written) = poll_write_all(&mut self.io, &mut parts, cx)
-            {
-                sent = Some(written);
+            if let Poll::Ready(Err(cause)) = self.poll_send(cx) {
+                // It may have said why before.
+                refused = Some(cause);
             }
-            match (self.poll_head(cx), &mut sent) {
-                // Whoever takes no more may have said why before.
-                (
-                    Poll::Ready(Err(NoReply::Ended | NoReply::Io(_))) | Poll::Pending,
-                    Some(written),
-                ) if written.is_err() => {
-                    let written = std::mem::replace(written, Ok(()));
-                    Poll::Ready(Err(written.err().map_or(NoReply::Ended, NoReply::Io)))
-                }
-                (polled, _) => polled,
-            }
+            self.poll_head(cx)
         })
-        .await?;
+        .await
+        .map_err(|cause| match (cause, refused.take()) {
+            (NoReply::Ended | NoReply::Io(_), Some(cause)) => NoReply::Io(cause),
+            (cause, _) => cause,
+        })?;
+        let failed = reply.status.is_client_error() || reply.status.is_server_error();
+        if failed && self.output.take().is_some() {
+            refused = Some(io::ErrorKind::BrokenPipe.into());
+        }
         self.body = Body::new(reply.framing);
-        self.keep_alive = reply.keep_alive && matches!(sent, Some(Ok(())));
+        self.keep_alive = reply.keep_alive && refused.is_none();
         Ok(reply)
+    }
+
+    /// Sends what is left of the request.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(Output { head, body, sent }) = &mut self.output else {
+            return Poll::Ready(Ok(()));
+        };
+        let of_body = sent.saturating_sub(head.len());
+        let mut parts = [head.get(*sent..).unwrap_or_default(), &body[of_body..]];
+        let written = poll_write_all(&mut self.io, &mut parts, cx);
+        *sent = head.len() + body.len() - parts.iter().map(|part| part.len()).sum::<usize>();
+        if written.is_ready() {
+            self.output = None;
+        }
+        written
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ReplyHead, NoReply>> {
@@ -106,12 +131,17 @@ impl Connection {
 
     /// The next part of an answer's body; `None` at its end.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Poll::Ready(Err(_)) = self.poll_send(cx) {
+            // Its answer may be whole all the same.
+            self.keep_alive = false;
+        }
         self.body.poll(&mut self.input, &mut self.io, cx)
     }
 
     /// Whether another exchange can start now, as far as can be known without sending.
     pub fn is_usable(&mut self) -> bool {
-        self.keep_alive && self.body.is_done() && self.input.bytes().is_empty() && {
+        let idle = self.output.is_none() && self.body.is_done() && self.input.bytes().is_empty();
+        self.keep_alive && idle && {
             let mut nobody = Context::from_waker(Waker::noop());
             // Its end, or an answer that nobody asked for.
             self.input.poll_fill(&mut self.io, &mut nobody).is_pending()

@@ -1,6 +1,7 @@
 //! One request to one upstream, and its answer.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -94,7 +95,7 @@ pub struct Reply {
     pub status: StatusCode,
     /// The fields of its head.
     pub fields: Fields,
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     pool: Arc<Pool>,
     pool_key: u64,
 }
@@ -106,8 +107,8 @@ pub async fn send(
     call: &Call<'_>,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
-    if let Some(connection) = pool.take(origin) {
-        let sent = Instant::now();
+    let sent = Instant::now();
+    if let Some(connection) = pool.take(origin, sent) {
         match attempt(origin, pool, connection, call, deadline).await {
             Err(Failure::Broken(_)) if sent.elapsed() < STALE_WINDOW => {}
             settled => return settled,
@@ -117,11 +118,11 @@ pub async fn send(
     attempt(origin, pool, connection, call, deadline).await
 }
 
-async fn open(origin: &Origin, deadline: Instant) -> Result<Connection, Failure> {
+async fn open(origin: &Origin, deadline: Instant) -> Result<Box<Connection>, Failure> {
     let limit = deadline.min(Instant::now() + origin.config.timeouts.connect.0);
     let opened = connect::connect(&origin.host, origin.port, origin.tls.as_ref());
     match timeout_at(limit, opened).await {
-        Ok(Ok(io)) => Ok(Connection::new(io)),
+        Ok(Ok(io)) => Ok(Box::new(Connection::new(io))),
         Ok(Err(cause)) => Err(Failure::Connect(cause.to_string())),
         Err(_) => Err(Failure::ConnectTimeout),
     }
@@ -130,18 +131,18 @@ async fn open(origin: &Origin, deadline: Instant) -> Result<Connection, Failure>
 async fn attempt(
     origin: &Origin,
     pool: &Arc<Pool>,
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     call: &Call<'_>,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
-    let head = head(origin, call);
-    let reply = timeout_at(deadline, connection.exchange(&head, &call.body))
-        .await
-        .map_err(|_| Failure::FirstByteTimeout)?
-        .map_err(|cause| match cause {
-            NoReply::Unreadable(_) => Failure::Garbled(cause.to_string()),
-            NoReply::Ended | NoReply::Io(_) => Failure::Broken(cause.to_string()),
-        })?;
+    let reply = {
+        let exchange = pin!(connection.exchange(head(origin, call), call.body.clone()));
+        timeout_at(deadline, exchange).await.map_err(|_| Failure::FirstByteTimeout)?
+    };
+    let reply = reply.map_err(|cause| match cause {
+        NoReply::Unreadable(_) => Failure::Garbled(cause.to_string()),
+        NoReply::Ended | NoReply::Io(_) => Failure::Broken(cause.to_string()),
+    })?;
     Ok(Reply {
         status: reply.status,
         fields: reply.fields,
@@ -221,7 +222,12 @@ impl Reply {
         let mut collected = Vec::new();
         let mut single: Option<Bytes> = None;
         loop {
-            let Some(part) = self.data_in_time(idle, total).await.transpose()? else {
+            // What is there already costs no look at the clock.
+            let part = match poll_fn(|cx| Poll::Ready(self.poll_data(cx))).await {
+                Poll::Ready(part) => part,
+                Poll::Pending => self.data_in_time(idle, total).await,
+            };
+            let Some(part) = part.transpose()? else {
                 return Ok((single.unwrap_or_else(|| collected.into()), false));
             };
             match single.take() {

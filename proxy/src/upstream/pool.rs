@@ -16,28 +16,30 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// A worker's idle connections, by upstream.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "a connection is large and moves with every request")]
 pub struct Pool {
     /// With the upstream's key; there are few upstreams.
-    idle: Mutex<Vec<(u64, Vec<Connection>)>>,
+    idle: Mutex<Vec<(u64, Vec<Box<Connection>>)>>,
 }
 
 impl Pool {
     /// The most recently used connection that still stands.
-    pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
+    pub(super) fn take(&self, origin: &Origin, now: Instant) -> Option<Box<Connection>> {
         loop {
             let mut connection = {
                 let mut idle = self.idle.lock();
                 let (_, kept) = idle.iter_mut().find(|(key, _)| *key == origin.pool_key)?;
                 kept.pop()?
             };
-            if connection.idle_since.elapsed() < IDLE_TIMEOUT && connection.is_usable() {
+            let idle = now.saturating_duration_since(connection.idle_since);
+            if idle < IDLE_TIMEOUT && connection.is_usable() {
                 return Some(connection);
             }
         }
     }
 
     /// Keeps a connection whose exchange came to its end, if it can carry another.
-    pub(super) fn give_back(&self, origin_key: u64, mut connection: Connection) {
+    pub(super) fn give_back(&self, origin_key: u64, mut connection: Box<Connection>) {
         if !connection.is_usable() {
             return;
         }

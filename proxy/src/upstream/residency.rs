@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use chrono::DateTime;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -158,7 +159,7 @@ fn loaded(one: &ollama::Loaded, before: Option<&Seen>, now: Instant, on_cpu: boo
 /// How fast models answer, as moving means.
 #[derive(Debug, Default)]
 pub struct Speeds {
-    known: Mutex<HashMap<Arc<str>, Speed>>,
+    known: Mutex<HashMap<Arc<str>, Speed, RandomState>>,
     /// Measurements that nobody took yet, oldest first.
     recent: Mutex<VecDeque<Measured>>,
 }

@@ -1,4 +1,4 @@
-//! Fuzzes what reads bytes of strangers: the event splitter, the JSON scanner with its splices, what
+//! Fuzzes what reads bytes of strangers: HTTP/1.1 itself, the event splitter, the JSON scanner with its splices, what
 //! plugins decide and edit, what the cache keeps and compares, the configuration loader. Structure-aware mutation on stable Rust; a failure prints the input.
 //!
 //! `cargo run -p sluicegate-fuzz -- [SECONDS] [SEED]`
@@ -7,6 +7,7 @@
 
 mod cache;
 mod config;
+mod http1;
 mod mutate;
 mod plugin;
 mod splice;
@@ -19,7 +20,8 @@ use mutate::Mutator;
 /// One target: its name, its seeds and what must hold for any input.
 type Target = (&'static str, &'static [&'static [u8]], fn(&[u8], &mut fastrand::Rng));
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
+    ("http1", http1::SEEDS, http1::check),
     ("stream", stream::SEEDS, stream::check),
     ("splice", splice::SEEDS, splice::check),
     ("plugin", plugin::SEEDS, plugin::check),

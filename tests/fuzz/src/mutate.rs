@@ -7,7 +7,7 @@ pub(crate) struct Mutator {
 }
 
 /// Bytes that mean something to the formats fuzzed.
-const TOKENS: [&[u8]; 24] = [
+const TOKENS: [&[u8]; 29] = [
     b"\n",
     b"\r\n",
     b"\r",
@@ -32,6 +32,11 @@ const TOKENS: [&[u8]; 24] = [
     b"\"model\":\"x\",",
     b"  ",
     b"${A}",
+    b" HTTP/1.1\r\n",
+    b"Content-Length: 5\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"0\r\n\r\n",
+    b";",
 ];
 
 impl Mutator {

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluicegate_simulator::{Fault, Settings};
-use sluicegate_test_support::{Connection, Gateway, Response, eventually, get, post};
+use sluicegate_test_support::{Canned, Connection, Gateway, Response, eventually, get, post};
 
 use super::{config, plugin, with_plugin};
-use crate::{BIN, CHAT, chat, paced, simulator};
+use crate::{BIN, CHAT, MODEL, chat, paced, simulator};
 
 /// The texts of a chat's stream, one for each event.
 fn texts(stream: &str) -> Vec<String> {
@@ -140,6 +140,27 @@ async fn a_waiting_client_gets_text_only_where_the_route_allows_it() {
         assert_eq!(stream.contains("[0 s] "), expected, "{stream}");
         assert!(stream.ends_with("data: [DONE]\n\n"), "{stream}");
     }
+}
+
+/// The head is out already: nothing but the stream can tell it.
+#[tokio::test]
+async fn a_fault_after_comments_is_told_in_the_stream() {
+    let body = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close", body.len());
+    let slow = Duration::from_millis(500);
+    let whole = Canned::start_slow(slow, format!("{head}\r\n\r\n{body}")).await;
+    let strict = plugin("p", "on_error: reject, config: { in: responder, do: trap }");
+    let text = format!(
+        "upstreams: {{ cloud: {{ url: \"{}\", kind: openai }} }}\nplugins:\n{strict}routes:\n  - model: \"{MODEL}\"\n    targets: [{{ upstream: cloud }}]\n    plugins: [p]\n    wait_comments: 100ms\n",
+        whole.url()
+    );
+    let gateway = Gateway::start(BIN, &text);
+    let mut connection = Connection::open(gateway.data).await;
+    connection.post(CHAT, chat(r#""stream":true"#)).await;
+    let answer = connection.response().await.text();
+    assert!(answer.contains("\"error\"") && !answer.contains("HTTP/1.1"), "{answer}");
+    connection.send("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    assert_eq!(connection.response().await.status, 200, "the stream had an end");
 }
 
 #[tokio::test]

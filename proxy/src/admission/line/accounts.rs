@@ -9,13 +9,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 /// Idle callers that still owe are remembered up to this number; above it their debts are waived.
 const MAX_IDLE: usize = 256;
 
 /// The accounts of one upstream's callers, in nanoseconds of service per unit of weight.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    callers: HashMap<Arc<str>, Account>,
+    callers: HashMap<Arc<str>, Account, RandomState>,
     floor: u64,
     /// Active requests, of all callers.
     active: usize,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use super::memory::{plain, plain_name};
@@ -19,7 +20,7 @@ const NEWEST: f64 = 0.2;
 /// All models, by name without `:latest`.
 #[derive(Debug, Default)]
 pub(super) struct Models {
-    by_name: HashMap<Arc<str>, Model>,
+    by_name: HashMap<Arc<str>, Model, RandomState>,
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use crate::breaker::Reason;
@@ -18,7 +19,7 @@ const MAX_MODELS: usize = 64;
 /// Slow answers in a row of each model that had one lately.
 #[derive(Debug, Default)]
 pub(super) struct Speeds {
-    slow: HashMap<Arc<str>, Slow>,
+    slow: HashMap<Arc<str>, Slow, RandomState>,
 }
 
 #[derive(Debug)]

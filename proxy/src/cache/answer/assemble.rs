@@ -2,8 +2,6 @@
 
 use std::str;
 
-use serde_json::value::RawValue;
-
 use super::choice::Open;
 use super::event::{Events, Prefix};
 use super::feed::Feed;
@@ -64,12 +62,12 @@ impl Assembly {
             return Ok(());
         }
         let text = str::from_utf8(data).map_err(|_| Unfit::Unreadable)?;
-        let members: Members<'_> = json::read(text)?;
+        let members = Members::read(text)?;
         if json::is_error(&members) {
             return Err(Unfit::Error);
         }
         let choices = match members.get("choices") {
-            Some(raw) => json::read::<Option<Vec<Members<'_>>>>(raw.get())?.unwrap_or_default(),
+            Some(raw) => json::objects(raw)?,
             None => Vec::new(),
         };
         self.head.begin(!choices.is_empty());
@@ -78,7 +76,7 @@ impl Assembly {
     }
 
     /// A top-level member. Azure's first chunk has an id and a model that are empty.
-    fn member(&mut self, name: &str, raw: &RawValue) -> Result<(), Unfit> {
+    fn member(&mut self, name: &str, raw: &str) -> Result<(), Unfit> {
         match name {
             "id" if self.prefix.is_some() => {}
             "id" => {
@@ -133,7 +131,7 @@ impl Assembly {
 /// The number of a choice; where none is given, its place.
 pub(super) fn index(at: usize, choice: &Members<'_>) -> Result<u64, Unfit> {
     match choice.get("index") {
-        Some(raw) => json::read(raw.get()),
+        Some(raw) => json::read(raw),
         None => Ok(at as u64),
     }
 }

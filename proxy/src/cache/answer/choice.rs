@@ -3,8 +3,6 @@
 //! Deltas of one kind that follow each other become one event; the order of the kinds stays.
 //! Values that are neither text nor calls are kept one by one, since nobody knows how they join.
 
-use serde_json::value::RawValue;
-
 use super::event::{Choice, Event, Part};
 use super::json::{self, Json, Members};
 use super::logprobs::Columns;
@@ -74,7 +72,7 @@ impl Open {
                 "index" | "logprobs" => {}
                 "delta" if form == Form::Chat => {
                     if !json::is_null(raw) {
-                        let delta: Members<'_> = json::read(raw.get())?;
+                        let delta = Members::read(raw)?;
                         delta.iter().try_for_each(|(name, raw)| self.member(name, raw))?;
                     }
                 }
@@ -88,7 +86,7 @@ impl Open {
         members.get("logprobs").map_or(Ok(()), |raw| self.logprobs(raw))
     }
 
-    pub(super) fn finish_reason(&mut self, raw: &RawValue) -> Result<(), Unfit> {
+    pub(super) fn finish_reason(&mut self, raw: &str) -> Result<(), Unfit> {
         match json::optional_string(Some(raw))? {
             Some(reason) if !reason.is_empty() => self.choice.finish = Box::from(&*reason),
             _ => {}
@@ -97,17 +95,17 @@ impl Open {
     }
 
     /// A member of the choice that stands in its last chunk.
-    pub(super) fn last(&mut self, name: &str, raw: &RawValue) -> Result<(), Unfit> {
+    pub(super) fn last(&mut self, name: &str, raw: &str) -> Result<(), Unfit> {
         self.members.add(name, raw)
     }
 
     /// A member of a delta.
-    pub(super) fn member(&mut self, name: &str, raw: &RawValue) -> Result<(), Unfit> {
-        match (name, raw.get().as_bytes()) {
+    pub(super) fn member(&mut self, name: &str, raw: &str) -> Result<(), Unfit> {
+        match (name, raw.as_bytes()) {
             (_, b"null") => self.opening(name, raw, Kind::Null),
             ("role", _) | (_, b"\"\"") => self.opening(name, raw, Kind::Blank),
             ("tool_calls", _) => {
-                let calls: Vec<&RawValue> = json::read(raw.get())?;
+                let calls = json::items(raw)?;
                 calls.into_iter().try_for_each(|raw| self.call(Tree::read(raw)?))
             }
             ("function_call", _) => self.function(Tree::read(raw)?),
@@ -138,7 +136,7 @@ impl Open {
         Ok(Some(before))
     }
 
-    fn opening(&mut self, name: &str, raw: &RawValue, kind: Kind) -> Result<(), Unfit> {
+    fn opening(&mut self, name: &str, raw: &str, kind: Kind) -> Result<(), Unfit> {
         match (self.now(name, kind)?, kind) {
             (None, _) => self.choice.opening.push((name.into(), Json::of(raw)?)),
             (Some(Kind::Null), Kind::Blank) => {
@@ -152,7 +150,7 @@ impl Open {
         Ok(())
     }
 
-    fn text(&mut self, name: &str, raw: &RawValue) -> Result<(), Unfit> {
+    fn text(&mut self, name: &str, raw: &str) -> Result<(), Unfit> {
         let new = json::string(raw)?;
         let open = self.text.and_then(|at| self.choice.events.get_mut(at));
         if let Some(Event { part: Part::Text(known, text), .. }) = open
@@ -227,12 +225,12 @@ impl Open {
     }
 
     /// The log probabilities of the latest text or call.
-    pub(super) fn logprobs(&mut self, raw: &RawValue) -> Result<(), Unfit> {
+    pub(super) fn logprobs(&mut self, raw: &str) -> Result<(), Unfit> {
         if json::is_null(raw) {
             self.choice.nulls = true;
             return Ok(());
         }
-        let members: Members<'_> = json::read(raw.get())?;
+        let members = Members::read(raw)?;
         let is_one = |event: &Event| !matches!(event.part, Part::Value(..));
         let at = match self.choice.events.iter().rposition(is_one) {
             Some(at) => at,

@@ -2,13 +2,12 @@
 //! a number that passes through a float, or a member that no type names, would be lost.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Unfit;
+use crate::json::{self, Malformed};
 
 /// The most members an object that is read may have. No server comes near it, and a bound keeps
 /// the search for doubled names linear.
@@ -20,17 +19,15 @@ const MAX_MEMBERS: usize = 64;
 pub(super) struct Json(Box<RawValue>);
 
 impl Json {
-    pub(super) fn of(raw: &RawValue) -> Result<Self, Unfit> {
-        let text = raw.get();
-        if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_none() {
-            return Ok(Self(raw.to_owned()));
-        }
-        Self::of_lines(text.to_owned())
+    pub(super) fn of(raw: &str) -> Result<Self, Unfit> {
+        Self::of_lines(raw.to_owned())
     }
 
     /// Joins lines. A line end cannot stand inside a string, nor be all that parts two tokens.
     pub(super) fn of_lines(mut text: String) -> Result<Self, Unfit> {
-        text.retain(|c| !matches!(c, '\n' | '\r'));
+        if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() {
+            text.retain(|c| !matches!(c, '\n' | '\r'));
+        }
         Self::of_text(text)
     }
 
@@ -46,12 +43,8 @@ impl Json {
         self.0.get()
     }
 
-    pub(super) fn raw(&self) -> &RawValue {
-        &self.0
-    }
-
     pub(super) fn is_null(&self) -> bool {
-        is_null(&self.0)
+        is_null(self.get())
     }
 
     pub(super) fn size(&self) -> usize {
@@ -68,42 +61,51 @@ impl PartialEq for Json {
 /// The members of an object, in their order. An object that names one twice is refused: parsers
 /// differ on which of the two counts.
 #[derive(Debug)]
-pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Members<'a> {
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+    /// Reads the object that `text` must be.
+    pub(super) fn read(text: &'a str) -> Result<Self, Unfit> {
+        let written = json::members(text)?;
+        if written.len() > MAX_MEMBERS {
+            return Err(Unfit::Unreadable);
+        }
+        let mut members: Vec<(Cow<'a, str>, &'a str)> = Vec::with_capacity(written.len());
+        for json::Member { key, value } in written {
+            let name = json::string(key)?;
+            if members.iter().any(|(one, _)| *one == name) {
+                return Err(Unfit::Unreadable);
+            }
+            members.push((name, value));
+        }
+        Ok(Self(members))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.0.iter().map(|(name, value)| (&**name, *value))
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Name<'n>(#[serde(borrow)] Cow<'n, str>);
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+impl From<Malformed> for Unfit {
+    fn from(Malformed: Malformed) -> Self {
+        Unfit::Unreadable
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+/// The items of the array that `text` must be.
+pub(super) fn items(text: &str) -> Result<Vec<&str>, Unfit> {
+    Ok(json::items(text)?)
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Self::Value::with_capacity(8);
-                while let Some(Name(name)) = map.next_key()? {
-                    if members.len() == MAX_MEMBERS || members.iter().any(|(one, _)| *one == name) {
-                        return Err(A::Error::custom("too many members, or one twice"));
-                    }
-                    members.push((name, map.next_value()?));
-                }
-                Ok(members)
-            }
-        }
-        deserializer.deserialize_map(Object).map(Members)
+/// The objects of the array that `text` must be; none where it is null.
+pub(super) fn objects(text: &str) -> Result<Vec<Members<'_>>, Unfit> {
+    match is_null(text) {
+        true => Ok(Vec::new()),
+        false => items(text)?.into_iter().map(Members::read).collect(),
     }
 }
 
@@ -112,36 +114,32 @@ pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Unfit> {
     serde_json::from_str(text).map_err(|_| Unfit::Unreadable)
 }
 
-pub(super) fn is_null(raw: &RawValue) -> bool {
-    raw.get() == "null"
+pub(super) fn is_null(raw: &str) -> bool {
+    raw == "null"
 }
 
 /// The text of a JSON string. Half a surrogate pair is no text.
-pub(super) fn string(raw: &RawValue) -> Result<Cow<'_, str>, Unfit> {
-    let plain = raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    match plain {
-        Some(text) if memchr::memchr(b'\\', text.as_bytes()).is_none() => Ok(Cow::Borrowed(text)),
-        _ => read::<String>(raw.get()).map(Cow::Owned),
-    }
+pub(super) fn string(raw: &str) -> Result<Cow<'_, str>, Unfit> {
+    Ok(json::string(raw)?)
 }
 
 /// The text of a member that may be missing or null.
-pub(super) fn optional_string(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unfit> {
+pub(super) fn optional_string(raw: Option<&str>) -> Result<Option<Cow<'_, str>>, Unfit> {
     raw.filter(|raw| !is_null(raw)).map(string).transpose()
 }
 
 /// Whether the answer is an error: the `error` member that an SDK raises on, or vLLM's old flat
 /// form.
 pub(super) fn is_error(members: &Members<'_>) -> bool {
-    let falsy = |raw: &RawValue| matches!(raw.get(), "null" | "false" | "0" | "\"\"" | "{}");
+    let falsy = |raw: &str| matches!(raw, "null" | "false" | "0" | "\"\"" | "{}");
     members.get("error").is_some_and(|raw| !falsy(raw))
-        || members.get("object").is_some_and(|raw| raw.get() == "\"error\"")
+        || members.get("object") == Some("\"error\"")
 }
 
 /// Token counts of the prompt and of the answer, under the names of either OpenAI interface.
-pub(super) fn counts(usage: &RawValue) -> (Option<u64>, Option<u64>) {
-    let Ok(members) = read::<Members<'_>>(usage.get()) else { return (None, None) };
-    let count = |name| read::<u64>(members.get(name)?.get()).ok();
+pub(super) fn counts(usage: &str) -> (Option<u64>, Option<u64>) {
+    let Ok(members) = Members::read(usage) else { return (None, None) };
+    let count = |name| read::<u64>(members.get(name)?).ok();
     (
         count("prompt_tokens").or_else(|| count("input_tokens")),
         count("completion_tokens").or_else(|| count("output_tokens")),

@@ -1,8 +1,6 @@
 //! Log probabilities: lists of entries that chunks bring bit by bit. Chat has one list for the
 //! content and one for a refusal, legacy completions have four that run side by side.
 
-use serde_json::value::RawValue;
-
 use super::Unfit;
 use super::json::{self, Json};
 use super::spread::MAX_NAMES;
@@ -19,7 +17,7 @@ enum Column {
 }
 
 impl Columns {
-    pub(super) fn add(&mut self, name: &str, raw: &RawValue) -> Result<(), Unfit> {
+    pub(super) fn add(&mut self, name: &str, raw: &str) -> Result<(), Unfit> {
         let Some((_, column)) = self.0.iter_mut().find(|(known, _)| &**known == name) else {
             if self.0.len() == MAX_NAMES {
                 return Err(Unfit::TooLarge);
@@ -52,7 +50,7 @@ impl Columns {
 }
 
 impl Column {
-    fn of(raw: &RawValue) -> Result<Self, Unfit> {
+    fn of(raw: &str) -> Result<Self, Unfit> {
         match entries(raw) {
             Some(list) => Ok(Column::List(list.to_owned())),
             None => Json::of(raw).map(Column::Value),
@@ -60,8 +58,8 @@ impl Column {
     }
 }
 
-fn entries(raw: &RawValue) -> Option<&str> {
-    Some(raw.get().strip_prefix('[')?.strip_suffix(']')?.trim())
+fn entries(raw: &str) -> Option<&str> {
+    Some(raw.strip_prefix('[')?.strip_suffix(']')?.trim())
 }
 
 /// The log probabilities of all events as one.
@@ -69,6 +67,6 @@ pub(super) fn join<'a>(
     events: impl Iterator<Item = &'a [(Box<str>, Json)]>,
 ) -> Result<Vec<(Box<str>, Json)>, Unfit> {
     let mut all = Columns::default();
-    events.flatten().try_for_each(|(name, value)| all.add(name, value.raw()))?;
+    events.flatten().try_for_each(|(name, value)| all.add(name, value.get()))?;
     all.finish()
 }

@@ -78,7 +78,7 @@ fn message(choice: &Choice) -> Tree {
             },
             Part::Value(name, value) => {
                 // What cannot be taken apart is replaced.
-                let value = Tree::read(value.raw()).unwrap_or_else(|_| Tree::Leaf(value.clone()));
+                let value = Tree::read(value.get()).unwrap_or_else(|_| Tree::Leaf(value.clone()));
                 slot(&mut members, name).merge("", value);
             }
             Part::Call(call) => calls.push(call.unnumbered()),

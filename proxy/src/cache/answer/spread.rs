@@ -2,8 +2,6 @@
 //!
 //! An SDK takes the last value it saw; which chunk it stood in matters to those who read chunks.
 
-use serde_json::value::RawValue;
-
 use super::Unfit;
 use super::event::{Member, Place};
 use super::json::Json;
@@ -45,7 +43,7 @@ impl Spread {
         self.chunks += usize::from(counts);
     }
 
-    pub(super) fn add(&mut self, name: &str, raw: &RawValue) -> Result<(), Unfit> {
+    pub(super) fn add(&mut self, name: &str, raw: &str) -> Result<(), Unfit> {
         let seen = usize::from(self.counts);
         let Some(member) = self.members.iter_mut().find(|member| &*member.name == name) else {
             if self.members.len() == MAX_NAMES {
@@ -57,7 +55,7 @@ impl Spread {
         };
         member.seen += seen;
         let latest = member.changed.as_ref().unwrap_or(&member.value);
-        if latest.get() != raw.get() {
+        if latest.get() != raw {
             let value = Json::of(raw)?;
             if *latest != value {
                 member.changed = Some(value);

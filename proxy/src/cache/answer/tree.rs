@@ -27,21 +27,21 @@ pub(super) enum Tree {
 }
 
 impl Tree {
-    pub(super) fn read(raw: &RawValue) -> Result<Self, Unfit> {
+    pub(super) fn read(raw: &str) -> Result<Self, Unfit> {
         Self::read_to(raw, DEPTH)
     }
 
-    fn read_to(raw: &RawValue, depth: u8) -> Result<Self, Unfit> {
+    fn read_to(raw: &str, depth: u8) -> Result<Self, Unfit> {
         let Some(below) = depth.checked_sub(1) else { return Json::of(raw).map(Tree::Leaf) };
-        match raw.get().as_bytes().first() {
+        match raw.as_bytes().first() {
             Some(b'"') => json::string(raw).map(|text| Tree::Text(text.into_owned())),
             Some(b'[') => {
-                let entries: Vec<&RawValue> = json::read(raw.get())?;
+                let entries = json::items(raw)?;
                 entries.into_iter().map(|raw| Self::read_to(raw, below)).collect::<Result<_, _>>()
             }
             .map(Tree::List),
             Some(b'{') => {
-                let members: Members<'_> = json::read(raw.get())?;
+                let members = Members::read(raw)?;
                 let read = |(name, raw)| Ok((Box::from(name), Self::read_to(raw, below)?));
                 members.iter().map(read).collect::<Result<_, _>>().map(Tree::Map)
             }
@@ -170,6 +170,6 @@ impl Serialize for Tree {
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Tree::read(&raw).map_err(|unfit| serde::de::Error::custom(unfit.as_str()))
+        Tree::read(raw.get()).map_err(|unfit| serde::de::Error::custom(unfit.as_str()))
     }
 }

@@ -4,8 +4,6 @@
 
 use std::str;
 
-use serde_json::value::RawValue;
-
 use super::assemble;
 use super::choice::Open;
 use super::event::{Choice, Events, Member, Place, Prefix};
@@ -27,7 +25,7 @@ pub(super) struct Head {
 
 /// A body with its places. What the upstream put there is not kept.
 pub(super) fn page(form: Form, text: &str) -> Result<(Template, Head), Unfit> {
-    let members: Members<'_> = json::read(text)?;
+    let members = Members::read(text)?;
     if json::is_error(&members) {
         return Err(Unfit::Error);
     }
@@ -38,13 +36,13 @@ pub(super) fn page(form: Form, text: &str) -> Result<(Template, Head), Unfit> {
             continue;
         }
         // Members borrow from the text they were read from.
-        let start = raw.get().as_ptr() as usize - text.as_ptr() as usize;
+        let start = raw.as_ptr() as usize - text.as_ptr() as usize;
         page.put(&text[from..start]);
         match name {
             "id" => page.id(Prefix::of(form, &json::string(raw).unwrap_or_default())),
             _ => page.created(),
         }
-        from = start + raw.get().len();
+        from = start + raw.len();
     }
     page.put(&text[from..]);
     let model = json::optional_string(members.get("model"))?.unwrap_or_default();
@@ -54,9 +52,8 @@ pub(super) fn page(form: Form, text: &str) -> Result<(Template, Head), Unfit> {
 
 /// Whether a body that is given back as it is has anything in it.
 pub(super) fn check_raw(text: &str) -> Result<(), Unfit> {
-    let members: Members<'_> = json::read(text)?;
-    let data: Vec<&RawValue> =
-        members.get("data").map_or(Err(Unfit::Unreadable), |raw| json::read(raw.get()))?;
+    let members = Members::read(text)?;
+    let data = json::items(members.get("data").ok_or(Unfit::Unreadable)?)?;
     match data.is_empty() {
         true => Err(Unfit::Empty),
         false => Ok(()),
@@ -65,7 +62,7 @@ pub(super) fn check_raw(text: &str) -> Result<(), Unfit> {
 
 /// The events that a stream of the same answer would have had.
 pub(super) fn events(form: Form, text: &str) -> Result<Events, Unfit> {
-    let members: Members<'_> = json::read(text)?;
+    let members = Members::read(text)?;
     let id = json::optional_string(members.get("id"))?.unwrap_or_default();
     let model = json::optional_string(members.get("model"))?.unwrap_or_default();
     let (mut head, mut choices, mut usage) = (Vec::new(), Vec::new(), None);
@@ -75,8 +72,7 @@ pub(super) fn events(form: Form, text: &str) -> Result<Events, Unfit> {
             "usage" if json::is_null(raw) => {}
             "usage" => usage = Some(Json::of(raw)?),
             "choices" => {
-                let all: Option<Vec<Members<'_>>> = json::read(raw.get())?;
-                for (at, members) in all.unwrap_or_default().iter().enumerate() {
+                for (at, members) in json::objects(raw)?.iter().enumerate() {
                     choices.push(choice(form, at, members)?);
                 }
             }
@@ -101,7 +97,7 @@ fn choice(form: Form, at: usize, members: &Members<'_>) -> Result<Choice, Unfit>
     match form {
         Form::Chat => {
             let message = members.get("message").ok_or(Unfit::Unreadable)?;
-            message_deltas(&mut open, &json::read(message.get())?, logprobs)?;
+            message_deltas(&mut open, &Members::read(message)?, logprobs)?;
         }
         Form::Completions | Form::Raw => {
             open.member("text", members.get("text").ok_or(Unfit::Unreadable)?)?;
@@ -123,7 +119,7 @@ fn choice(form: Form, at: usize, members: &Members<'_>) -> Result<Choice, Unfit>
 fn message_deltas(
     open: &mut Open,
     message: &Members<'_>,
-    logprobs: Option<&RawValue>,
+    logprobs: Option<&str>,
 ) -> Result<(), Unfit> {
     let rank = |name: &str| match name {
         "role" => 0,
@@ -149,12 +145,12 @@ fn message_deltas(
     logprobs.map_or(Ok(()), |raw| open.logprobs(raw))
 }
 
-fn member(open: &mut Open, name: &str, raw: &RawValue) -> Result<(), Unfit> {
-    if name != "tool_calls" || !raw.get().starts_with('[') {
+fn member(open: &mut Open, name: &str, raw: &str) -> Result<(), Unfit> {
+    if name != "tool_calls" || !raw.starts_with('[') {
         return open.member(name, raw);
     }
     // In a stream each call has a number; in a whole body only Ollama gives them one.
-    let calls: Vec<&RawValue> = json::read(raw.get())?;
+    let calls = json::items(raw)?;
     for (at, raw) in calls.into_iter().enumerate() {
         let mut call = Tree::read(raw)?;
         call.number(at)?;

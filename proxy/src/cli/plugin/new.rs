@@ -34,6 +34,7 @@ const SDK: &[File] = carried![
     "src/lib.rs" <- "sdk/src/lib.rs",
     "src/router.rs" <- "sdk/src/router.rs",
     "src/testing.rs" <- "sdk/src/testing.rs",
+    "src/text.rs" <- "sdk/src/text.rs",
 ];
 
 const TRIALS: &[File] = carried![

@@ -117,7 +117,10 @@ fn an_answers_body_ends_as_rfc_9112_has_it() {
         ("200 OK\r\nTransfer-Encoding: chunked", Framing::Chunked, true),
         ("200 OK\r\nTransfer-Encoding: gzip, chunked", Framing::Chunked, true),
         ("200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5", Framing::Chunked, false),
+        ("200 OK\r\nTransfer-Encoding: chunked,", Framing::Chunked, true),
         ("200 OK\r\nTransfer-Encoding: gzip", Framing::Close, false),
+        ("200 OK\r\nContent-Length: 5\r\nContent-Length: 5", Framing::Length(5), true),
+        ("101 Switching Protocols\r\nUpgrade: x", Framing::Length(0), false),
         ("200 OK\r\nX: y", Framing::Close, false),
         ("204 No Content\r\nContent-Length: 5", Framing::Length(0), true),
         ("304 Not Modified\r\nX: y", Framing::Length(0), true),
@@ -130,6 +133,7 @@ fn an_answers_body_ends_as_rfc_9112_has_it() {
     assert!(!reply("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n").keep_alive);
     for wrong in [
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         "HTTP/1.1 99 Odd\r\n\r\n",
         "not http\r\n\r\n",
     ] {
