@@ -15,7 +15,7 @@ pub(crate) fn is_comparable(text: &str, max_chars: usize, time_words: &TimeWords
         return false;
     }
     let mut content = Content::default();
-    let mut take = |word| {
+    let take = |word| {
         content.take(word);
         !time_words.has(word)
     };
