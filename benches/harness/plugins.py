@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What plugins cost: one call, chains of 0, 1, 3 and 6 against nginx, and a neighbour that loops.
+"""What plugins cost: one call, chains of 0, 1, 3 and 6 against nginx, also where the cache misses, and a
+neighbour that loops.
 
 Interleaved in one run, as run.py does. Usage: plugins.py [--rounds N] [--seconds S] [--no-save];
 results go to benches/results/<date>/plugins.md.
@@ -20,6 +21,8 @@ MODEL = "m"
 SHIPPED = ["complexity-router", "prompt-rewriter", "semantic-cache"]
 CHAINS = {"empty": 0, "1 plugin": 1, "3 plugins": 3, "6 plugins": 6}
 UNARY = ["--connections", "64"]
+# Other prompts each time, whose answers are kept: each is looked for in the cache, is not there, and is put there.
+MISSES = [*UNARY, "--distinct", "--temperature", "0"]
 
 
 def build(directory, *more):
@@ -131,23 +134,25 @@ def main():
         for name, count in CHAINS.items():
             targets[name] = chain(directory / name.replace(" ", "-"), address, count, router)
         running += [process for process, _ in targets.values()]
+        plans = {name: (target, UNARY) for name, target in targets.items()}
+        plans |= {f"{name}, misses": (targets[name], MISSES) for name in ["nginx", "empty", "3 plugins"]}
         time.sleep(1)
-        rounds = {name: [] for name in targets}
-        for _, at in targets.values():
-            run.load(at, UNARY, 0.5)
+        rounds = {name: [] for name in plans}
+        for (_, at), sent in plans.values():
+            run.load(at, sent, 0.5)
         for _ in range(arguments.rounds):
-            for name, (process, at) in targets.items():
-                rounds[name].append(run.measure(process, at, UNARY, arguments.seconds))
+            for name, ((process, at), sent) in plans.items():
+                rounds[name].append(run.measure(process, at, sent, arguments.seconds))
         cpu = {name: run.summary(seen, "request") for name, seen in rounds.items()}
         starting = starts(directory, address)
         alone, beside = neighbour(directory / "neighbour", address, faulty, arguments.seconds)
     finally:
         for process in running:
             process.stop()
-    nginx, empty = cpu["nginx"]["cpu_us"], cpu["empty"]["cpu_us"]
     lines = ["| chain | CPU µs per request | against the empty chain | against nginx | p50 / p99 ms |", "|---|---|---|---|---|"]
     for name, seen in cpu.items():
-        us = seen["cpu_us"]
+        us, like = seen["cpu_us"], ", misses" if name.endswith(", misses") else ""
+        nginx, empty = (cpu[base + like]["cpu_us"] for base in ["nginx", "empty"])
         lines.append(
             f"| {name} | {us:.1f} | {us / empty:.2f} | **{us / nginx:.2f}** "
             f"| {seen['p50_us'] / 1000:.2f} / {seen['p99_us'] / 1000:.2f} |"

@@ -274,13 +274,33 @@ fn special(bytes: u64) -> u64 {
 /// # Errors
 /// When it is none.
 pub fn members(text: &str) -> Result<Vec<Member<'_>>, Malformed> {
-    let mut members = Vec::with_capacity(8);
     let mut reader = Reader::new(text.as_bytes());
+    let members = object(&mut reader, text)?;
+    reader.end()?;
+    Ok(members)
+}
+
+/// The members of each object of the array that `text` is.
+///
+/// # Errors
+/// When it is none, or something in it is no object.
+pub fn objects(text: &str) -> Result<Vec<Vec<Member<'_>>>, Malformed> {
+    let mut objects = Vec::new();
+    let mut reader = Reader::new(text.as_bytes());
+    reader.list(b'[', b']', |reader| {
+        objects.push(object(reader, text)?);
+        Ok::<_, Malformed>(())
+    })?;
+    reader.end()?;
+    Ok(objects)
+}
+
+fn object<'a>(reader: &mut Reader<'_>, text: &'a str) -> Result<Vec<Member<'a>>, Malformed> {
+    let mut members = Vec::with_capacity(8);
     reader.object(|key, value| {
         members.push(Member { key: &text[key], value: &text[value] });
         Ok::<_, Malformed>(())
     })?;
-    reader.end()?;
     Ok(members)
 }
 

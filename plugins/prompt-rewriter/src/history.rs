@@ -30,6 +30,11 @@ impl History {
         }
         Ok(())
     }
+
+    /// Whether all of it stays.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.keep_last.is_none() && self.token_budget.is_none()
+    }
 }
 
 /// Leaves out what is too much. The system prompt grows by `added` bytes.

@@ -30,8 +30,11 @@ thread_local! { static SETTINGS: Cached<Settings> = const { Cached::new() }; }
 
 impl Guest for PromptRewriter {
     fn describe() -> Result<Description, String> {
-        sluicegate_plugin::config::parse::<Settings>()?;
-        Ok(describe!(Needs::MESSAGES))
+        let settings = sluicegate_plugin::config::parse::<Settings>()?;
+        let Settings { system, history, block, .. } = &settings;
+        // Limits of parameters go without the messages.
+        let reads = !system.is_empty() || !history.is_unlimited() || !block.is_empty();
+        Ok(describe!(if reads { Needs::MESSAGES } else { Needs::SHAPE }))
     }
 }
 
@@ -96,6 +99,21 @@ mod tests {
         let mut short = talk();
         short.parameters.max_tokens = Some(9);
         assert!(matches!(decide(&settings(roomy), &short), Decision::Proceed));
+    }
+
+    #[test]
+    fn messages_are_asked_for_by_the_rules_that_read_them() {
+        for (rules, needs) in [
+            ("{}", Needs::SHAPE),
+            (r#"{"max_tokens": {"max": 9}, "clamp": {"top_p": {"max": 1}}}"#, Needs::SHAPE),
+            (r#"{"system": [{"text": "a"}]}"#, Needs::MESSAGES),
+            (r#"{"history": {"keep_last": 9}}"#, Needs::MESSAGES),
+            (r#"{"history": {"token_budget": 9}}"#, Needs::MESSAGES),
+            (r#"{"block": [{"pattern": "secret"}]}"#, Needs::MESSAGES),
+        ] {
+            sluicegate_plugin::testing::set_config(rules);
+            assert_eq!(PromptRewriter::describe().unwrap().needs, needs, "{rules}");
+        }
     }
 
     #[test]

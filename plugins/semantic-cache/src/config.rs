@@ -123,8 +123,8 @@ pub(crate) fn settings(json: &str) -> Settings {
 
 #[cfg(test)]
 mod tests {
-    use sluicegate_plugin::Guest;
     use sluicegate_plugin::testing::set_config;
+    use sluicegate_plugin::{Guest, Needs};
 
     use crate::SemanticCache;
 
@@ -144,7 +144,10 @@ mod tests {
             let text = SemanticCache::describe().unwrap_err();
             assert!(text.contains(part), "{json}: {text}");
         }
-        set_config("{}");
-        assert_eq!(SemanticCache::describe().unwrap().name, "semantic-cache");
+        for (json, needs) in [("{}", Needs::MESSAGES), (r#"{"similar": false}"#, Needs::SHAPE)] {
+            set_config(json);
+            let described = SemanticCache::describe().unwrap();
+            assert_eq!((described.name.as_str(), described.needs), ("semantic-cache", needs));
+        }
     }
 }

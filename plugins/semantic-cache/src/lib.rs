@@ -24,8 +24,9 @@ thread_local! { static SETTINGS: Cached<Settings> = const { Cached::new() }; }
 
 impl Guest for SemanticCache {
     fn describe() -> Result<Description, String> {
-        sluicegate_plugin::config::parse::<Settings>()?;
-        Ok(describe!(Needs::MESSAGES))
+        let settings = sluicegate_plugin::config::parse::<Settings>()?;
+        // Only what is matched by meaning is read.
+        Ok(describe!(if settings.similar { Needs::MESSAGES } else { Needs::SHAPE }))
     }
 }
 

@@ -71,11 +71,14 @@ impl TimeWords {
 
     /// Whether `word` is one, in any case.
     pub(crate) fn has(&self, word: &str) -> bool {
+        // A letter may take a byte more in upper case.
+        if word.len() > 2 * self.longest {
+            return false;
+        }
         let (first, length) = place(word);
         // In other scripts, the cases differ in their bytes.
         let may_be = self.lengths[first] & length != 0 || !word.is_ascii();
-        // A letter may take a byte more in upper case.
-        word.len() <= 2 * self.longest && may_be && self.words.contains(&word.to_lowercase())
+        may_be && self.words.contains(&word.to_lowercase())
     }
 }
 

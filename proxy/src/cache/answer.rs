@@ -45,6 +45,7 @@ pub use self::template::Template;
 
 use self::codec::Record;
 use self::event::Events;
+use self::json::Members;
 
 /// The most an answer may take, in bytes. Longer ones are rare, and seldom asked for twice.
 pub const MAX_BYTES: usize = 1024 * 1024;
@@ -117,10 +118,11 @@ impl Answer {
     /// Says why it is not to be stored.
     pub fn of_whole(form: Form, body: &[u8]) -> Result<Self, Unfit> {
         let text = str::from_utf8(body.trim_ascii()).map_err(|_| Unfit::Unreadable)?;
-        let answer = Self::of_body(form, text)?;
-        match answer.events()? {
-            Some(events) => events.check()?,
-            None => whole::check_raw(text)?,
+        let members = Members::read(text)?;
+        let answer = Self::of_body(form, text, &members)?;
+        match form {
+            Form::Raw => whole::check_raw(&members)?,
+            Form::Chat | Form::Completions => whole::events(form, &members)?.check()?,
         }
         answer.within_bounds()
     }
@@ -165,8 +167,11 @@ impl Answer {
         let record = codec::decode(bytes)?;
         match (record.whole, record.events) {
             (Some(body), None) => {
-                let answer = Self::of_body(record.form, body.get())?;
-                answer.events()?;
+                let members = Members::read(body.get())?;
+                let answer = Self::of_body(record.form, body.get(), &members)?;
+                if record.form != Form::Raw {
+                    whole::events(record.form, &members)?;
+                }
                 Ok(answer)
             }
             (None, Some(events)) if record.form != Form::Raw => {
@@ -234,8 +239,8 @@ impl Answer {
         size_of::<Self>() + self.model.len() + kept
     }
 
-    fn of_body(form: Form, text: &str) -> Result<Self, Unfit> {
-        let (page, head) = whole::page(form, text)?;
+    fn of_body(form: Form, text: &str, members: &Members<'_>) -> Result<Self, Unfit> {
+        let (page, head) = whole::page(form, text, members)?;
         Ok(Self { form, kept: Kept::Body(page), model: head.model, counts: head.counts })
     }
 
@@ -252,7 +257,8 @@ impl Answer {
             Kept::Body(_) if self.form == Form::Raw => Ok(None),
             Kept::Body(page) => {
                 let text = str::from_utf8(page.bytes()).map_err(|_| Unfit::Unreadable)?;
-                whole::events(self.form, text).map(|events| Some(Cow::Owned(events)))
+                let events = whole::events(self.form, &Members::read(text)?)?;
+                Ok(Some(Cow::Owned(events)))
             }
         }
     }

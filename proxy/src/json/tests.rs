@@ -117,6 +117,11 @@ fn members_and_items_stand_as_they_are_written() {
     for wrong in ["[]", "{} x", "{\"a\":1", "null", "{\"a\":1,,}"] {
         assert!(members(wrong).is_err(), "{wrong}");
     }
+    let objects = objects(r#"[{"a":1}, {} ,{"b":[{}],"c":2}]"#).expect("objects");
+    assert_eq!(objects.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 2]);
+    for wrong in ["{}", "[{} x]", "[1]", "[{},]"] {
+        assert!(super::objects(wrong).is_err(), "{wrong}");
+    }
     for wrong in ["{}", "[] x", "[1", "1"] {
         assert!(items(wrong).is_err(), "{wrong}");
     }

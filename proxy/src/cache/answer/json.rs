@@ -66,7 +66,10 @@ pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
 impl<'a> Members<'a> {
     /// Reads the object that `text` must be.
     pub(super) fn read(text: &'a str) -> Result<Self, Unfit> {
-        let written = json::members(text)?;
+        Self::of(json::members(text)?)
+    }
+
+    fn of(written: Vec<json::Member<'a>>) -> Result<Self, Unfit> {
         if written.len() > MAX_MEMBERS {
             return Err(Unfit::Unreadable);
         }
@@ -105,7 +108,7 @@ pub(super) fn items(text: &str) -> Result<Vec<&str>, Unfit> {
 pub(super) fn objects(text: &str) -> Result<Vec<Members<'_>>, Unfit> {
     match is_null(text) {
         true => Ok(Vec::new()),
-        false => items(text)?.into_iter().map(Members::read).collect(),
+        false => json::objects(text)?.into_iter().map(Members::of).collect(),
     }
 }
 

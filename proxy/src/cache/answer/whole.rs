@@ -23,10 +23,13 @@ pub(super) struct Head {
     pub(super) counts: (Option<u64>, Option<u64>),
 }
 
-/// A body with its places. What the upstream put there is not kept.
-pub(super) fn page(form: Form, text: &str) -> Result<(Template, Head), Unfit> {
-    let members = Members::read(text)?;
-    if json::is_error(&members) {
+/// A body, whose `members` these are, with its places. What the upstream put there is not kept.
+pub(super) fn page(
+    form: Form,
+    text: &str,
+    members: &Members<'_>,
+) -> Result<(Template, Head), Unfit> {
+    if json::is_error(members) {
         return Err(Unfit::Error);
     }
     let mut page = Page::with_capacity(text.len());
@@ -51,8 +54,7 @@ pub(super) fn page(form: Form, text: &str) -> Result<(Template, Head), Unfit> {
 }
 
 /// Whether a body that is given back as it is has anything in it.
-pub(super) fn check_raw(text: &str) -> Result<(), Unfit> {
-    let members = Members::read(text)?;
+pub(super) fn check_raw(members: &Members<'_>) -> Result<(), Unfit> {
     let data = json::items(members.get("data").ok_or(Unfit::Unreadable)?)?;
     match data.is_empty() {
         true => Err(Unfit::Empty),
@@ -61,8 +63,7 @@ pub(super) fn check_raw(text: &str) -> Result<(), Unfit> {
 }
 
 /// The events that a stream of the same answer would have had.
-pub(super) fn events(form: Form, text: &str) -> Result<Events, Unfit> {
-    let members = Members::read(text)?;
+pub(super) fn events(form: Form, members: &Members<'_>) -> Result<Events, Unfit> {
     let id = json::optional_string(members.get("id"))?.unwrap_or_default();
     let model = json::optional_string(members.get("model"))?.unwrap_or_default();
     let (mut head, mut choices, mut usage) = (Vec::new(), Vec::new(), None);
