@@ -61,7 +61,9 @@ impl Instance {
     ) -> wasmtime::Result<Self> {
         let mut store = Store::new(&engine.wasmtime, State::new(Arc::clone(shared)));
         store.limiter(|state| state);
-        arm(&mut store);
+        // At every tick of the clock the guest lets others run.
+        store.epoch_deadline_async_yield_and_update(1);
+        store.set_epoch_deadline(1);
         let component = pre.instantiate_async(&mut store).await?;
         alive.increment(1);
         Ok(Self {
@@ -78,7 +80,7 @@ impl Instance {
 
     pub(crate) fn arm(&mut self) {
         self.calls = self.calls.saturating_add(1);
-        arm(&mut self.store);
+        self.store.set_epoch_deadline(1);
     }
 
     pub(crate) fn guest(&mut self, exports: &Exports) -> wasmtime::Result<wit::guest::Guest> {
@@ -129,12 +131,6 @@ impl Drop for Instance {
 
 fn missing() -> wasmtime::Error {
     wasmtime::format_err!("the plugin does not export this interface")
-}
-
-/// At every tick of the clock the guest lets others run.
-fn arm(store: &mut Store<State>) {
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_async_yield_and_update(1);
 }
 
 /// Instances between two calls.

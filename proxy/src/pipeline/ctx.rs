@@ -357,13 +357,13 @@ impl Ctx {
         trail.steps.extend(self.shaped.take().iter().flat_map(|shaped| shaped.steps()));
         Some(Decision {
             id: self.id.to_string(),
-            caller: self.caller.to_string(),
+            caller: Arc::clone(&self.caller.0),
             model: self.asked.clone(),
             steps: trail.steps,
             changed: trail.changed,
             reason: self.reason.clone().into_owned(),
             upstream: self.answered_by.as_ref().map(|(backend, _)| backend.name().to_owned()),
-            upstream_model: self.answered_by.as_ref().map(|(_, model)| model.to_string()),
+            upstream_model: self.answered_by.as_ref().map(|(_, model)| Arc::clone(model)),
             status: self.status,
         })
     }

@@ -240,8 +240,8 @@ impl Pass<'_> {
         let took = began.elapsed();
         hidden.restore(&mut self.summary);
         let shadow = link.config.shadow;
-        let mut note = |text| self.trail.note((&link.config.name, shadow), "router", took, text);
-        match decided.inspect_err(|error| note(format!("failed: {error}")))? {
+        let mut note = |text| self.trail.note((&link.name, shadow), "router", took, text);
+        match decided.inspect_err(|error| note(format!("failed: {error}").into()))? {
             None => {
                 note("proceed".into());
                 if shadow {
@@ -249,7 +249,7 @@ impl Pass<'_> {
                 }
             }
             Some(RouterDecision::Reject(error)) => {
-                note(format!("reject {}", error.code()));
+                note(format!("reject {}", error.code()).into());
                 if !shadow {
                     return Err(error);
                 }
@@ -259,7 +259,8 @@ impl Pass<'_> {
                 let to = |index: &usize| &targets[*index];
                 let names =
                     order.targets.iter().map(to).map(|t| format!("{}/{}", t.upstream, t.model));
-                note(format!("rank {}: {}", order.reason, names.collect::<Vec<_>>().join(", ")));
+                let names = names.collect::<Vec<_>>().join(", ");
+                note(format!("rank {}: {names}", order.reason).into());
                 let same = order.targets.iter().copied().eq(0..targets.len());
                 if shadow {
                     link.shadowed(!same || !order.defaults.is_empty());
@@ -318,12 +319,12 @@ impl Pass<'_> {
         let took = began.elapsed();
         hidden.restore(&mut self.summary);
         let shadow = link.config.shadow;
-        let mut note = |text| self.trail.note((&link.config.name, shadow), "rewriter", took, text);
-        let decided = decided.inspect_err(|error| note(format!("failed: {error}")))?;
+        let mut note = |text| self.trail.note((&link.name, shadow), "rewriter", took, text);
+        let decided = decided.inspect_err(|error| note(format!("failed: {error}").into()))?;
         note(match &decided {
             None => "proceed".into(),
-            Some(RewriterDecision::Edited((_, count))) => format!("{count} edits"),
-            Some(RewriterDecision::Reject(error)) => format!("reject {}", error.code()),
+            Some(RewriterDecision::Edited((_, count))) => format!("{count} edits").into(),
+            Some(RewriterDecision::Reject(error)) => format!("reject {}", error.code()).into(),
             Some(RewriterDecision::Answer(_)) => "answer".into(),
         });
         if shadow {
@@ -366,9 +367,8 @@ impl Pass<'_> {
         let took = began.elapsed();
         hidden.restore(&mut self.summary);
         let shadow = link.config.shadow;
-        let mut note =
-            |text| self.trail.note((&link.config.name, shadow), "cache-policy", took, text);
-        match decided.inspect_err(|error| note(format!("failed: {error}")))? {
+        let mut note = |text| self.trail.note((&link.name, shadow), "cache-policy", took, text);
+        match decided.inspect_err(|error| note(format!("failed: {error}").into()))? {
             None => {
                 note("proceed".into());
                 if shadow {
@@ -376,7 +376,7 @@ impl Pass<'_> {
                 }
             }
             Some(policy) => {
-                note(describe(&policy));
+                note(describe(&policy).into());
                 if shadow {
                     link.shadowed(true);
                 } else {

@@ -266,7 +266,8 @@ pub(super) fn set_defaults(request: &mut Request, options: &RouteOptions) -> Res
         ("top_p", options.top_p.map(Default::Number)),
         (limit, tokens),
     ];
-    let given = |(name, value): (&str, Option<Default>)| Some((name.to_owned(), value?));
+    let given =
+        |(name, value): (&str, Option<Default>)| value.map(|value| (name.to_owned(), value));
     let defaults: Vec<(String, Default)> = defaults.into_iter().filter_map(given).collect();
     if defaults.is_empty() {
         return Ok(());

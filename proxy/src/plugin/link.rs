@@ -1,5 +1,6 @@
 //! One plugin as requests meet it: its calls, what a streak of failures means, and what one does.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ const REJECTED_RETRY: Duration = Duration::from_secs(5);
 pub struct Link {
     /// Its configuration.
     pub config: PluginConfig,
+    /// Its name there.
+    pub name: Arc<str>,
     plugin: Plugin,
     /// By interface.
     streaks: [Streak; 4],
@@ -45,6 +48,7 @@ impl Link {
             skipped: counter!(names::PLUGIN_SKIPPED, "plugin" => config.name.clone()),
             passed_over: AtomicU64::new(0),
             plugin,
+            name: config.name.as_str().into(),
             streaks: Default::default(),
             config,
         }

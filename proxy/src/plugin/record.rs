@@ -1,6 +1,7 @@
 //! What plugins decided about the last requests, for people who ask why. Summaries only: no text of
 //! a prompt or an answer.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub struct Step {
     /// `router`, `rewriter`, `cache-policy` or `responder`.
     pub interface: &'static str,
     /// What it decided.
-    pub decision: String,
+    pub decision: Cow<'static, str>,
     /// Whether it was only recorded.
     pub shadow: bool,
     /// Time of its call, or of all calls for an answer.
@@ -34,7 +35,7 @@ pub struct Decision {
     /// The request's id.
     pub id: String,
     /// Its caller.
-    pub caller: String,
+    pub caller: Arc<str>,
     /// The model asked for.
     pub model: String,
     /// What plugins did, in order.
@@ -46,7 +47,7 @@ pub struct Decision {
     /// Who answered.
     pub upstream: Option<String>,
     /// With which model.
-    pub upstream_model: Option<String>,
+    pub upstream_model: Option<Arc<str>>,
     /// The status sent.
     pub status: u16,
 }
@@ -95,13 +96,14 @@ impl Trail {
     /// Notes a call.
     pub fn note(
         &mut self,
-        (plugin, shadow): (&str, bool),
+        (plugin, shadow): (&Arc<str>, bool),
         interface: &'static str,
         took: Duration,
-        decision: String,
+        decision: Cow<'static, str>,
     ) {
         self.spent += took;
         let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.steps.push(Step { plugin: plugin.into(), interface, decision, shadow, microseconds });
+        let plugin = Arc::clone(plugin);
+        self.steps.push(Step { plugin, interface, decision, shadow, microseconds });
     }
 }

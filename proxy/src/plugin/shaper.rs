@@ -59,9 +59,9 @@ impl Shaped {
                     failed => format!(", {failed} failed"),
                 };
                 Step {
-                    plugin: link.config.name.as_str().into(),
+                    plugin: Arc::clone(&link.name),
                     interface: "responder",
-                    decision: format!("{changed} of {pieces} pieces changed{failed}"),
+                    decision: format!("{changed} of {pieces} pieces changed{failed}").into(),
                     shadow: link.config.shadow,
                     microseconds: read(&counts.microseconds),
                 }
