@@ -36,6 +36,12 @@ impl<'a> Reader<'a> {
         self.text.get(self.at).copied()
     }
 
+    /// The byte that the next value begins with, which tells its kind.
+    pub fn first(&mut self) -> Option<u8> {
+        self.space();
+        self.peek()
+    }
+
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
@@ -60,21 +66,32 @@ impl<'a> Reader<'a> {
         &mut self,
         mut each: impl FnMut(Range<usize>, Range<usize>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.list(b'{', b'}', |reader| {
-            let key = reader.key()?;
-            each(key, reader.value()?)
-        })
+        self.members(|reader, key| each(key, reader.value()?))
     }
 
-    /// Calls `each` with where each item of an array stands.
+    /// The same, where `each` reads the value itself.
     ///
     /// # Errors
     /// As [`Reader::object`].
-    pub fn array<E: From<Malformed>>(
+    pub fn members<E: From<Malformed>>(
         &mut self,
-        mut each: impl FnMut(Range<usize>) -> Result<(), E>,
+        mut each: impl FnMut(&mut Self, Range<usize>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.list(b'[', b']', |reader| each(reader.value()?))
+        self.list(b'{', b'}', |reader| {
+            let key = reader.key()?;
+            each(reader, key)
+        })
+    }
+
+    /// Calls `each`, which reads one item, for each item of an array.
+    ///
+    /// # Errors
+    /// As [`Reader::object`].
+    pub fn items<E: From<Malformed>>(
+        &mut self,
+        each: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.list(b'[', b']', each)
     }
 
     fn list<E: From<Malformed>>(
@@ -287,7 +304,7 @@ pub fn members(text: &str) -> Result<Vec<Member<'_>>, Malformed> {
 pub fn objects(text: &str) -> Result<Vec<Vec<Member<'_>>>, Malformed> {
     let mut objects = Vec::new();
     let mut reader = Reader::new(text.as_bytes());
-    reader.list(b'[', b']', |reader| {
+    reader.items(|reader| {
         objects.push(object(reader, text)?);
         Ok::<_, Malformed>(())
     })?;
@@ -311,8 +328,8 @@ fn object<'a>(reader: &mut Reader<'_>, text: &'a str) -> Result<Vec<Member<'a>>,
 pub fn items(text: &str) -> Result<Vec<&str>, Malformed> {
     let mut items = Vec::new();
     let mut reader = Reader::new(text.as_bytes());
-    reader.array(|item| {
-        items.push(&text[item]);
+    reader.items(|reader| {
+        items.push(&text[reader.value()?]);
         Ok::<_, Malformed>(())
     })?;
     reader.end()?;

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use crate::json::{self, Malformed, Reader};
+
 /// Deeper nesting than any request has.
 const MAX_DEPTH: usize = 64;
 
@@ -28,141 +30,53 @@ pub enum Node<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unclear;
 
+impl From<Malformed> for Unclear {
+    fn from(Malformed: Malformed) -> Self {
+        Self
+    }
+}
+
 /// Parses `body`.
 ///
 /// # Errors
 /// When it is not JSON (RFC 8259), not UTF-8, or nested deeper than 64 values.
 pub fn parse(body: &[u8]) -> Result<Node<'_>, Unclear> {
     let text = std::str::from_utf8(body).map_err(|_| Unclear)?;
-    let mut reader = Reader { text, at: 0 };
-    let node = reader.value(0)?;
-    reader.space();
-    if reader.at == text.len() { Ok(node) } else { Err(Unclear) }
+    let mut reader = Reader::new(body);
+    let node = node(&mut reader, text, 0)?;
+    reader.end()?;
+    Ok(node)
 }
 
-struct Reader<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+fn node<'a>(reader: &mut Reader<'_>, text: &'a str, depth: usize) -> Result<Node<'a>, Unclear> {
+    if depth > MAX_DEPTH {
+        return Err(Unclear);
     }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
+    match reader.first() {
+        Some(b'{') => {
+            let mut members = Vec::new();
+            reader.members(|reader, key| {
+                let name = json::string(&text[key])?;
+                members.push((name, node(reader, text, depth + 1)?));
+                Ok::<_, Unclear>(())
+            })?;
+            Ok(Node::Object(members))
         }
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), Unclear> {
-        self.space();
-        if self.peek() != Some(byte) {
-            return Err(Unclear);
+        Some(b'[') => {
+            let mut items = Vec::new();
+            reader.items(|reader| {
+                items.push(node(reader, text, depth + 1)?);
+                Ok::<_, Unclear>(())
+            })?;
+            Ok(Node::List(items))
         }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn value(&mut self, depth: usize) -> Result<Node<'a>, Unclear> {
-        if depth > MAX_DEPTH {
-            return Err(Unclear);
-        }
-        self.space();
-        match self.peek().ok_or(Unclear)? {
-            b'{' => self.object(depth),
-            b'[' => self.list(depth),
-            b'"' => self.string().map(Node::Text),
-            b'n' => self.word("null", Node::Null),
-            b't' => self.word("true", Node::Bool(true)),
-            b'f' => self.word("false", Node::Bool(false)),
-            _ => self.number(),
-        }
-    }
-
-    fn word(&mut self, word: &str, node: Node<'a>) -> Result<Node<'a>, Unclear> {
-        if !self.text[self.at..].starts_with(word) {
-            return Err(Unclear);
-        }
-        self.at += word.len();
-        Ok(node)
-    }
-
-    fn number(&mut self) -> Result<Node<'a>, Unclear> {
-        let rest = &self.text[self.at..];
-        let end = rest
-            .find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E'))
-            .unwrap_or(rest.len());
-        let (number, _) = rest.split_at(end);
-        serde_json::from_str::<&serde_json::value::RawValue>(number).map_err(|_| Unclear)?;
-        self.at += end;
-        Ok(Node::Number(number))
-    }
-
-    fn string(&mut self) -> Result<Cow<'a, str>, Unclear> {
-        self.expect(b'"')?;
-        let rest = &self.text[self.at..];
-        let mut end = memchr::memchr2(b'"', b'\\', rest.as_bytes()).ok_or(Unclear)?;
-        if rest.as_bytes()[end] == b'"' {
-            self.at += end + 1;
-            let plain = &rest[..end];
-            // Without a branch for each byte, so that many are looked at in one step.
-            let valid = !plain.bytes().fold(false, |any, byte| any | (byte < 0x20));
-            return if valid { Ok(Cow::Borrowed(plain)) } else { Err(Unclear) };
-        }
-        while rest.as_bytes()[end] != b'"' {
-            // Past the escape and what it escapes.
-            let next = end + 2;
-            let more = memchr::memchr2(b'"', b'\\', rest.as_bytes().get(next..).ok_or(Unclear)?);
-            end = next + more.ok_or(Unclear)?;
-        }
-        let quoted = &self.text[self.at - 1..self.at + end + 1];
-        self.at += end + 1;
-        serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| Unclear)
-    }
-
-    fn list(&mut self, depth: usize) -> Result<Node<'a>, Unclear> {
-        self.expect(b'[')?;
-        let mut items = Vec::new();
-        self.space();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(Node::List(items));
-        }
-        loop {
-            items.push(self.value(depth + 1)?);
-            self.space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => break,
-            }
-        }
-        self.expect(b']')?;
-        Ok(Node::List(items))
-    }
-
-    fn object(&mut self, depth: usize) -> Result<Node<'a>, Unclear> {
-        self.expect(b'{')?;
-        let mut members = Vec::new();
-        self.space();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(Node::Object(members));
-        }
-        loop {
-            self.space();
-            let name = self.string()?;
-            self.expect(b':')?;
-            members.push((name, self.value(depth + 1)?));
-            self.space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => break,
-            }
-        }
-        self.expect(b'}')?;
-        Ok(Node::Object(members))
+        _ => Ok(match &text[reader.value()?] {
+            "null" => Node::Null,
+            "true" => Node::Bool(true),
+            "false" => Node::Bool(false),
+            quoted if quoted.starts_with('"') => Node::Text(json::string(quoted)?),
+            number => Node::Number(number),
+        }),
     }
 }
 
