@@ -348,5 +348,17 @@ pub fn string(text: &str) -> Result<Cow<'_, str>, Malformed> {
     }
 }
 
+/// A name as readers take it that fold case as Go does, such as Ollama's: `ſ` is an `s`, the sign for kelvin
+/// a `k`.
+#[must_use]
+pub fn folded(name: &str) -> String {
+    let fold = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).collect()
+}
+
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,7 @@ pub mod ticket;
 pub mod waiting;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -71,7 +72,7 @@ use crate::upstream::Pool;
 /// A request's own wish to go after others: `batch`, or `interactive`, which is none.
 const X_PRIORITY: &str = "x-sluicegate-priority";
 /// A model list younger than this is not asked for again before a model is called unknown.
-const CATALOGUE_AGE: std::time::Duration = std::time::Duration::from_secs(2);
+const CATALOGUE_AGE: Duration = Duration::from_secs(2);
 
 /// Why a request ends before its answer is whole.
 #[derive(Debug)]
@@ -134,11 +135,9 @@ impl Pipeline {
 
     /// Reads one request's head; `None` when there is nothing to answer.
     async fn read_head(
-        &self,
         connection: &mut Http1,
-        snapshot: &Snapshot,
+        wait: Duration,
     ) -> Option<Result<RequestHead, Error>> {
-        let wait = snapshot.config.limits.header_timeout.0;
         match timeout(wait, connection.read_head()).await {
             Ok(Ok(head)) => Some(Ok(head)),
             Ok(Err(NoHead::Ended)) => None,
@@ -157,15 +156,21 @@ impl Pipeline {
 
     /// Serves one request; `None` where the connection carries no other.
     async fn serve_next(&self, mut connection: Http1, shutdown: &ShutdownWatch) -> Option<Http1> {
-        let snapshot = self.shared.snapshot.load_full();
-        let limit = snapshot.config.limits.write_timeout.0;
-        let head = match self.read_head(&mut connection, &snapshot).await? {
+        let limits = |snapshot: &Snapshot| {
+            let limits = &snapshot.config.limits;
+            (limits.header_timeout.0, limits.write_timeout.0)
+        };
+        let (wait, limit) = limits(&self.shared.snapshot.load());
+        let head = match Self::read_head(&mut connection, wait).await? {
             Ok(head) => head,
             Err(cause) => {
                 downstream::unreadable(connection, &cause, limit).await;
                 return None;
             }
         };
+        // That in force now: the connection may have idled over a reload.
+        let snapshot = self.shared.snapshot.load_full();
+        let (_, limit) = limits(&snapshot);
         let mut session = Session::http1(connection, head, limit);
         if *shutdown.borrow() {
             session.end_connection();

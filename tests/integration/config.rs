@@ -100,6 +100,9 @@ async fn a_reload_takes_effect_at_once_and_leaves_running_streams_alone() {
     );
     let config = |to: &str| format!("upstreams:\n{to}");
     let gateway = Gateway::start(BIN, &config(&upstream("host", &first, "")));
+    let mut idle = Connection::open(gateway.data).await;
+    idle.send("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    assert_eq!(idle.response().await.status, 200);
     let mut running = Connection::open(gateway.data).await;
     running.post(CHAT, chat(r#""stream":true"#)).await;
     running.head().await;
@@ -110,6 +113,9 @@ async fn a_reload_takes_effect_at_once_and_leaves_running_streams_alone() {
         post(gateway.data, CHAT, chat("")).await.header("x-sluicegate-upstream") == Some("other")
     })
     .await;
+    idle.post(CHAT, chat("")).await;
+    let answer = idle.response().await;
+    assert_eq!(answer.header("x-sluicegate-upstream"), Some("other"), "on a kept connection too");
     let rest = running.body().await.expect("whole");
     assert!(rest.ends_with(b"data: [DONE]\n\n"), "the stream runs to its end");
     assert_eq!(first.recorder().aborted(), 0);

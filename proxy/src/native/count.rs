@@ -20,7 +20,7 @@ pub fn message_tokens(body: &[u8]) -> Result<u64, &'static str> {
     let mut tally = Tally::default();
     if let Some(system) = system {
         tally.message();
-        content(system, &mut tally)?;
+        content(system, &mut tally, false)?;
     }
     each(
         messages,
@@ -29,7 +29,7 @@ pub fn message_tokens(body: &[u8]) -> Result<u64, &'static str> {
             let [said] = members(message.get(), Keys::Exact, ["content"])
                 .map_err(|_| "each of `messages` must be an object")?;
             tally.message();
-            content(said.ok_or("each of `messages` needs `content`")?, &mut tally)
+            content(said.ok_or("each of `messages` needs `content`")?, &mut tally, false)
         },
     )?;
     if let Some(tools) = tools {
@@ -38,16 +38,20 @@ pub fn message_tokens(body: &[u8]) -> Result<u64, &'static str> {
     Ok(tally.tokens())
 }
 
-/// A text, or blocks.
-fn content(raw: &RawValue, tally: &mut Tally) -> Result<(), &'static str> {
+/// A text, or blocks, which within a tool's result are no results themselves.
+fn content(raw: &RawValue, tally: &mut Tally, within_result: bool) -> Result<(), &'static str> {
     if let Some(words) = text(raw) {
         tally.add(&words);
         return Ok(());
     }
-    each(raw, || "`content` must be a text or an array of blocks", |one| block(one, tally))
+    each(
+        raw,
+        || "`content` must be a text or an array of blocks",
+        |one| block(one, tally, within_result),
+    )
 }
 
-fn block(raw: &RawValue, tally: &mut Tally) -> Result<(), &'static str> {
+fn block(raw: &RawValue, tally: &mut Tally, within_result: bool) -> Result<(), &'static str> {
     let fields = ["type", "text", "name", "input", "content", "source"];
     let [kind, words, name, input, inner, source] =
         members(raw.get(), Keys::Exact, fields).map_err(|_| "a block must be an object")?;
@@ -55,10 +59,12 @@ fn block(raw: &RawValue, tally: &mut Tally) -> Result<(), &'static str> {
         Some("thinking" | "redacted_thinking") => {}
         Some("image") => tally.image(),
         Some("tool_use") => [name, input].into_iter().flatten().for_each(|it| tally.add(it.get())),
-        // A result is a text, or blocks that are no results themselves.
+        Some("tool_result") if within_result => {
+            return Err("a `tool_result` must hold no other");
+        }
         Some("tool_result") => {
             if let Some(inner) = inner {
-                content(inner, tally)?;
+                content(inner, tally, true)?;
             }
         }
         Some("document") => {
@@ -128,6 +134,9 @@ mod tests {
             json!({"messages": [{}]}),
             json!({"messages": [{"content": 7}]}),
             json!({"messages": [{"content": [7]}]}),
+            json!({"messages": [{"content": [
+                {"type": "tool_result", "content": [{"type": "tool_result", "content": "a"}]}
+            ]}]}),
         ] {
             assert!(count(&body).is_err(), "{body}");
         }

@@ -9,6 +9,9 @@ use sluicegate_plugin_host::types::{Message, Parameters, Role, Shape};
 
 use crate::json::{self, Malformed};
 
+/// Results of tools within others: clients send none.
+const MAX_RESULTS: usize = 4;
+
 /// How a body is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -74,15 +77,8 @@ impl<'a> Member<'a> {
             return key.len() == name.len() + 2
                 && key.as_bytes()[1..=name.len()].eq_ignore_ascii_case(name.as_bytes());
         }
-        serde_json::from_str::<String>(key).is_ok_and(|key| folds_to(&key, name))
+        serde_json::from_str::<String>(key).is_ok_and(|key| json::folded(&key) == name)
     }
-}
-
-/// Whether `key` is `name` to a reader that folds case as Go does, where `ſ` is an `s` and the sign
-/// for kelvin a `k`.
-fn folds_to(key: &str, name: &str) -> bool {
-    let fold = |c: char| c.to_lowercase().flat_map(char::to_uppercase);
-    key.chars().flat_map(fold).eq(name.chars().flat_map(fold))
 }
 
 /// The member called `name`. Readers differ in which of several they take.
@@ -137,7 +133,7 @@ impl<'a> Document<'a> {
         if let Some(name) = form.system_member()
             && let Some(member) = single(&document.members, name)?
         {
-            let text = content(member.value).map_err(|why| format!("`{name}`: {why}"))?.text;
+            let text = content(member.value, 0).map_err(|why| format!("`{name}`: {why}"))?.text;
             document.push(plain(Role::System, text), Place::Member(name));
         }
         if let Some(name) = form.list_member()
@@ -282,7 +278,7 @@ fn item(raw: &str) -> Result<Message, String> {
     };
     let holder = if is_result { "output" } else { "content" };
     let held = match single(&members, holder)? {
-        Some(member) => content(member.value)?,
+        Some(member) => content(member.value, 0)?,
         None => Content::default(),
     };
     let mut tool_calls = held.calls;
@@ -361,7 +357,11 @@ pub(super) fn is_text(kind: Option<&str>) -> bool {
     matches!(kind, Some("text" | "input_text" | "output_text"))
 }
 
-fn content(raw: &str) -> Result<Content, String> {
+/// `depth` results of tools deep.
+fn content(raw: &str, depth: usize) -> Result<Content, String> {
+    if depth > MAX_RESULTS {
+        return Err("a tool's result is nested too deep".to_owned());
+    }
     if raw.starts_with('"') {
         return Ok(Content { text: string(raw)?, has_text: true, ..Content::default() });
     }
@@ -369,7 +369,7 @@ fn content(raw: &str) -> Result<Content, String> {
     let mut held = Content::default();
     let mut texts: Vec<String> = Vec::new();
     for part in parts.map_err(|_| "a content is neither a text nor a list of parts")? {
-        let members = members(part).map_err(|cause| cause.to_string())?;
+        let members = members(part).map_err(|_| "a part of a content is no object")?;
         let text = |name: &str| single(&members, name)?.map(|m| string(m.value)).transpose();
         match text("type")?.as_deref() {
             kind if is_text(kind) => {
@@ -380,7 +380,7 @@ fn content(raw: &str) -> Result<Content, String> {
             Some("tool_result") => {
                 held.result_of = text("tool_use_id")?;
                 if let Some(inner) = single(&members, "content")? {
-                    texts.push(content(inner.value)?.text);
+                    texts.push(content(inner.value, depth + 1)?.text);
                 }
             }
             _ => held.attachments = held.attachments.saturating_add(1),

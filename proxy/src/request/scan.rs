@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
-use crate::json::{Malformed, Reader};
+use crate::json::{self, Malformed, Reader};
 
 /// Where a field's value stands in the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,9 +102,31 @@ impl From<Malformed> for Refused {
 
 /// What is wrong with a body that is no JSON object, and where.
 fn complaint(body: &[u8]) -> String {
-    match serde_json::from_slice::<std::collections::HashMap<String, IgnoredAny>>(body) {
+    match serde_json::from_slice::<Object>(body) {
         Err(cause) => cause.to_string(),
-        Ok(_) => "it cannot be read".to_owned(),
+        Ok(Object) => "it is not all UTF-8".to_owned(),
+    }
+}
+
+/// An object, whatever is in it.
+struct Object;
+
+impl<'de> serde::Deserialize<'de> for Object {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Object {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(self)
     }
 }
 
@@ -152,8 +174,9 @@ impl<'a> Found<'a> {
             Name::N => &mut self.n,
             Name::EnableCache => &mut self.enable_cache,
         };
-        *slot = Some(value);
-        Ok(())
+        *slot = Some(value.clone());
+        // What is acted on is text.
+        std::str::from_utf8(self.text(&value)).map(drop).map_err(|_| Refused::Syntax)
     }
 
     fn text(&self, field: &Field) -> &'a [u8] {
@@ -260,11 +283,11 @@ impl Name {
     /// What `key`, which has its quotes, names.
     fn of(key: &[u8]) -> Self {
         let inner = &key[1..key.len() - 1];
-        if memchr::memchr(b'\\', inner).is_none() {
+        if inner.is_ascii() && memchr::memchr(b'\\', inner).is_none() {
             return Self::plain(inner);
         }
         let unescaped = serde_json::from_slice::<String>(key);
-        unescaped.map_or(Name::Other, |name| Self::plain(name.as_bytes()))
+        unescaped.map_or(Name::Other, |name| Self::plain(json::folded(&name).as_bytes()))
     }
 
     fn plain(key: &[u8]) -> Self {
@@ -326,6 +349,24 @@ mod tests {
         ] {
             let refused = scan(smuggled.as_bytes());
             assert!(matches!(refused, Err(ScanError::AmbiguousModel)), "{smuggled}");
+        }
+    }
+
+    /// As Ollama reads them: what it takes for a stream is one here too.
+    #[test]
+    fn names_are_folded_as_go_folds_them() {
+        for body in [r#"{"model":"m","ſtream":true}"#, r#"{"model":"m","\u017ftream":true}"#] {
+            assert_eq!(ok(body).stream, Some(true), "{body}");
+        }
+        let body = "{\"model\":\"m\",\"max_to\u{212a}ens\":5}";
+        assert_eq!(text(body, &ok(body).max_tokens), "5");
+        assert_eq!(ok(r#"{"model":"m","štream":true}"#).stream, None);
+    }
+
+    #[test]
+    fn what_is_acted_on_is_text() {
+        for body in [&b"{\"stream_options\":{\"\xff\":1}}"[..], b"{\"max_tokens\":\"\xff\"}"] {
+            assert!(matches!(scan(body), Err(ScanError::Syntax(_))));
         }
     }
 

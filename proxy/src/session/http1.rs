@@ -86,7 +86,10 @@ impl Http1 {
     /// # Errors
     /// When there is none.
     pub async fn read_head(&mut self) -> Result<RequestHead, NoHead> {
-        let head = poll_fn(|cx| self.poll_head(cx)).await?;
+        let head = poll_fn(|cx| self.poll_head(cx)).await;
+        // What follows a head that cannot be read is anything.
+        self.body = Body::new(Framing::Close);
+        let head = head?;
         self.body = Body::new(head.framing().map_err(NoHead::Unreadable)?);
         self.keep_alive = head.keeps_alive();
         self.unasked = expects_continue(&head);
@@ -122,7 +125,12 @@ impl Http1 {
     }
 
     pub(super) async fn read(&mut self) -> Option<Result<Bytes, BodyError>> {
-        poll_fn(|cx| self.body.poll(&mut self.input, &mut self.io, cx)).await
+        let read = poll_fn(|cx| self.body.poll(&mut self.input, &mut self.io, cx)).await;
+        if let Some(Err(BodyError::Malformed(_))) = &read {
+            // The same of a body.
+            self.body = Body::new(Framing::Close);
+        }
+        read
     }
 
     pub(super) fn is_read(&self) -> bool {
@@ -296,6 +304,9 @@ impl Http1 {
                 if early >= EARLY {
                     self.keep_alive = false;
                     self.input.skip(early);
+                    if !self.is_read() {
+                        self.body = Body::new(Framing::Close);
+                    }
                 }
                 match ready!(self.input.poll_fill(&mut self.io, cx)) {
                     Ok(0) | Err(_) => return Poll::Ready(()),
@@ -311,11 +322,11 @@ impl Http1 {
         if self.keep_alive && self.is_read() && !self.begun && !self.writing {
             return Some(self);
         }
+        // A client that is gone already needs no farewell. One that is there closes upon it.
+        let _ = timeout(MAX_SHUTDOWN, self.io.shutdown()).await;
         if !self.is_read() {
             self.linger().await;
         }
-        // A client that is gone already needs no farewell.
-        let _ = timeout(MAX_SHUTDOWN, self.io.shutdown()).await;
         None
     }
 }

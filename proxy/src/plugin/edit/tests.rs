@@ -237,6 +237,25 @@ fn a_tools_result_is_replaced_where_it_was_read() {
 }
 
 #[test]
+fn results_within_results_are_read_to_a_depth() {
+    let body = |depth: usize| {
+        let (open, close) =
+            (r#"[{"type":"tool_result","content":"#.repeat(depth), "}]".repeat(depth));
+        format!(r#"{{"messages":[{{"role":"user","content":{open}"deep"{close}}}]}}"#)
+    };
+    let read = |depth| {
+        Document::parse(Form::Messages, body(depth).as_bytes()).map(|document| {
+            document.messages.iter().map(|message| message.text.clone()).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(read(4), Ok(vec!["deep".to_owned()]));
+    // Two hundred thousand deep, a reader without a bound would overflow its stack.
+    for depth in [5, 200_000] {
+        assert!(read(depth).is_err_and(|why| why.contains("nested too deep")), "{depth}");
+    }
+}
+
+#[test]
 fn parallel_calls_stay_with_their_results() {
     let body = json!({"input": [user("old"),
         {"type": "function_call", "call_id": "a"}, {"type": "function_call", "call_id": "b"},
