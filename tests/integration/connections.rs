@@ -52,10 +52,13 @@ async fn who_is_still_sending_gets_to_read_that_its_request_cannot_be() {
         format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"),
     ] {
         let mut connection = Connection::open(gateway.data).await;
+        connection.post(CHAT, chat("")).await;
+        assert_eq!(connection.response().await.status, 200);
         connection.try_send(request).await;
         let answer = connection.response().await;
         assert_eq!((answer.status, answer.header("connection")), (400, Some("close")));
         assert!(connection.is_closed().await);
+        assert!(connection.try_send("more").await, "closed, and not reset");
     }
 }
 
