@@ -51,8 +51,8 @@ fn may_use(module: &str, other: &str) -> bool {
         || TOP.contains(&module)
         || GROUND.contains(&other)
         || (matches!(module, "router" | "admission" | "cache") && other == "breaker")
-        // The admin listener writes its answers as every answer is written.
-        || (module == "admin" && matches!(other, "response" | "plugin" | "cache" | "gpu" | "admission"))
+        // The admin address is one more listener, and writes its answers as every answer is written.
+        || (module == "admin" && matches!(other, "listener" | "response" | "plugin" | "cache" | "gpu" | "admission"))
 }
 
 #[test]
