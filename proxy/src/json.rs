@@ -361,4 +361,4 @@ pub fn folded(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -214,33 +214,26 @@ impl Http1 {
         if self.unasked {
             return;
         }
-        let mut left = SMALL_BODY;
-        let drain = async {
-            while let Some(Ok(part)) = self.read().await {
-                match left.checked_sub(part.len()) {
-                    Some(less) => left = less,
-                    None => return,
-                }
-            }
-        };
         // A body that does not come costs its connection, as a large one does.
-        let _ = timeout(SMALL_WAIT, drain).await;
+        let _ = timeout(SMALL_WAIT, self.drain(SMALL_BODY, SMALL_WAIT)).await;
     }
 
     /// Reads on for a while after an early answer: closing with unread bytes would reset the connection,
     /// and the client would lose the answer (RFC 9112, 9.6).
     async fn linger(&mut self) {
-        let drain = async {
-            let mut drained = 0;
-            while let Ok(Some(Ok(part))) = timeout(MAX_LINGER_PAUSE, self.read()).await {
-                drained += part.len();
-                if drained > MAX_LINGER_BYTES {
-                    return;
-                }
-            }
-        };
         // Out of time or of patience: the connection is closed either way.
-        let _ = timeout(MAX_LINGER, drain).await;
+        let _ = timeout(MAX_LINGER, self.drain(MAX_LINGER_BYTES, MAX_LINGER_PAUSE)).await;
+    }
+
+    /// Reads and drops the rest of the body, until more than `most` bytes of it came or none for `pause`.
+    async fn drain(&mut self, most: usize, pause: Duration) {
+        let mut drained = 0;
+        while let Ok(Some(Ok(part))) = timeout(pause, self.read()).await {
+            drained += part.len();
+            if drained > most {
+                return;
+            }
+        }
     }
 
     pub(super) async fn part(&mut self, bytes: Bytes, limit: Duration) -> Result<(), ClientGone> {

@@ -1,7 +1,7 @@
 //! The byte stream under a client's connection of HTTP/2, as pingora's sessions want it.
 //!
-//! Writes are gathered until the session flushes, so that a head and its body, or a chunk and its
-//! framing, are one system call and one packet.
+//! Writes are gathered until the session flushes, so that a head and its body, or data and
+//! its frame, are one system call and one packet.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -27,7 +27,7 @@ use crate::http1::Io;
 
 /// Bytes gathered before a flush; more is written at once.
 const GATHER: usize = 16 * 1024;
-/// Room for a chunk's size and end, or for a small head, in bytes.
+/// Room for the heads of frames, or for a small head of an answer, in bytes.
 const FRAMING: usize = 512;
 /// Longest a new connection may say nothing.
 const MAX_SILENCE: Duration = Duration::from_secs(300);
