@@ -1,8 +1,12 @@
-//! Ollama's native wire types, as far as the gateway acts on them.
+//! Ollama's native wire types, as far as the gateway acts on them, and how it reads models' names.
+
+mod by_model;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
+
+pub use self::by_model::ByModel;
 
 /// `GET /api/tags` and `GET /api/ps`: entries are kept as they are.
 #[derive(Debug, Deserialize)]

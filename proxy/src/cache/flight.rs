@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -30,7 +31,7 @@ const MAX_FLIGHTS: usize = 10_000;
 /// Requests being answered, by their key. `M` is what the leader knows of the answer's origin.
 #[derive(Debug)]
 pub struct Flights<M> {
-    open: Mutex<HashMap<Key, Arc<Flight<M>>>>,
+    open: Mutex<HashMap<Key, Arc<Flight<M>>, RandomState>>,
     /// Bytes held by all of them.
     held: AtomicUsize,
 }

@@ -314,7 +314,7 @@ impl Backend {
     #[must_use]
     pub fn ask(&self, model: &Arc<str>, standing: &Standing, loads: bool) -> Ask {
         let need =
-            if loads { self.figures.load().of(model).and_then(|one| one.need) } else { None };
+            if loads { self.figures.load().get(model).and_then(|one| one.need) } else { None };
         Ask {
             model: Arc::clone(model),
             caller: Arc::clone(self.anyone.as_ref().unwrap_or(&standing.caller)),

@@ -256,11 +256,7 @@ impl Pass<'_> {
                 link.shadowed(true);
             }
             Some(RouterDecision::Rank(order)) => {
-                let to = |index: &usize| &targets[*index];
-                let names =
-                    order.targets.iter().map(to).map(|t| format!("{}/{}", t.upstream, t.model));
-                let names = names.collect::<Vec<_>>().join(", ");
-                note(format!("rank {}: {names}", order.reason).into());
+                note(ranked(&order, &targets).into());
                 let same = order.targets.iter().copied().eq(0..targets.len());
                 if shadow {
                     link.shadowed(!same || !order.defaults.is_empty());
@@ -376,7 +372,7 @@ impl Pass<'_> {
                 }
             }
             Some(policy) => {
-                note(describe(&policy).into());
+                note(describe(&policy));
                 if shadow {
                     link.shadowed(true);
                 } else {
@@ -407,15 +403,28 @@ enum Rewritten {
     Model(String),
 }
 
-fn describe(policy: &cache_policy::Policy) -> String {
+/// An order in words.
+fn ranked(order: &Order, targets: &[wit::Target]) -> String {
+    let mut text = ["rank ", &order.reason].concat();
+    let mut before = ": ";
+    for target in order.targets.iter().map(|index| &targets[*index]) {
+        text.extend([before, &target.upstream, "/", &target.model]);
+        before = ", ";
+    }
+    text
+}
+
+fn describe(policy: &cache_policy::Policy) -> Cow<'static, str> {
     let mode = match policy.mode {
         None => "unchanged",
         Some(cache_policy::Mode::Off) => "off",
         Some(cache_policy::Mode::Exact) => "exact",
         Some(cache_policy::Mode::Similar) => "similar",
     };
-    let ttl = policy.ttl_seconds.map_or_else(String::new, |ttl| format!(", {ttl} s"));
-    format!("{mode}{ttl}")
+    match policy.ttl_seconds {
+        None => mode.into(),
+        Some(ttl) => format!("{mode}, {ttl} s").into(),
+    }
 }
 
 fn targets(snapshot: &Snapshot, plan: &Plan, gpus: &Sampler) -> Vec<wit::Target> {
@@ -428,7 +437,7 @@ fn targets(snapshot: &Snapshot, plan: &Plan, gpus: &Sampler) -> Vec<wit::Target>
 fn state(backend: &Arc<Backend>, target: &Target, fallback: bool, gpus: &Sampler) -> wit::Target {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let residency = backend.residency.of(&target.model);
-    let load = backend.figures.load().of(&target.model).and_then(|figure| figure.load);
+    let load = backend.figures.load().get(&target.model).and_then(|figure| figure.load);
     wit::Target {
         upstream: backend.name().to_owned(),
         model: target.model.to_string(),

@@ -55,8 +55,10 @@ impl PassedChains {
     /// Tells requests apart whose plugins may make different answers. What responders see of the
     /// caller counts too.
     pub(super) fn fingerprint(&self, caller: &str) -> [u8; 32] {
-        if self.chains.is_empty() {
-            return [0; 32];
+        match self.chains.as_slice() {
+            [] => return [0; 32],
+            [(chain, _)] if self.shown.is_empty() => return chain.fingerprint,
+            _ => {}
         }
         let mut hasher = blake3::Hasher::new();
         self.chains.iter().for_each(|(chain, _)| {
@@ -189,15 +191,15 @@ impl Ticket {
     }
 
     async fn entry(
-        &self,
+        &mut self,
         answer: Answer,
         origin: Origin,
         took: Duration,
     ) -> Option<(Arc<Entry>, Scope)> {
         let (backend, model) = origin;
         let same = backend.name() == self.target.0.name() && model == self.target.1;
-        let (scope, generation) = if same {
-            (self.scope, self.generation)
+        let (scope, key, generation) = if same {
+            (self.scope, self.key, self.generation)
         } else {
             // It is kept under the model that gave it, not the one that was to; that one is to be
             // asked again.
@@ -206,9 +208,10 @@ impl Ticket {
             }
             let weights = backend.weights(&self.pool, &model, HURRIED).await?;
             let generation = self.cache.generation(&self.owner, &model).await;
-            (self.scope_for(&model, &weights), generation)
+            let scope = self.scope_for(&model, &weights);
+            (scope, self.key_in(&scope), generation)
         };
-        let key = self.key_in(&scope);
+        let question = self.canonical.text.take();
         let facts = Facts {
             id: key.to_string(),
             scope: blake3::Hash::from_bytes(scope).to_string(),
@@ -216,11 +219,7 @@ impl Ticket {
             endpoint: self.endpoint.path().to_owned(),
             upstream: backend.name().to_owned(),
             model: model.to_string(),
-            question: self
-                .canonical
-                .text
-                .clone()
-                .filter(|text| self.terms.similar && is_question(text)),
+            question: question.filter(|text| self.terms.similar && is_question(text)),
             stored: now(),
             ttl: self.terms.ttl.as_secs(),
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

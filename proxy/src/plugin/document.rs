@@ -2,8 +2,9 @@
 //! byte, and where each stands, for [`super::edit`].
 
 use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
+use foldhash::quality::FixedState;
 use serde::Deserialize;
 use sluicegate_plugin_host::types::{Message, Parameters, Role, Shape};
 
@@ -230,14 +231,11 @@ impl<'a> Document<'a> {
     /// The same for all requests of one conversation of `caller`, and never 0.
     #[must_use]
     pub fn conversation(&self, caller: &str) -> u64 {
-        // Always with the same key: the same in every process.
-        let mut hash = DefaultHasher::new();
-        caller.hash(&mut hash);
         let first = |role: Role| self.messages.iter().find(|message| message.role == role);
-        for message in [first(Role::System), first(Role::User)].into_iter().flatten() {
-            message.text.hash(&mut hash);
-        }
-        hash.finish().max(1)
+        let text = |role| first(role).map_or("", |message| message.text.as_str());
+        // Always with the same key: the same in every process.
+        let hash = FixedState::default();
+        hash.hash_one((caller, text(Role::System), text(Role::User))).max(1)
     }
 }
 

@@ -102,7 +102,7 @@ impl Status {
 fn take_model_gauges(backend: &Backend) {
     let seen = backend.residency.seen();
     let figures = backend.figures.load();
-    let mut all: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
+    let mut all: Vec<&str> = figures.iter().map(|(name, _)| name).collect();
     all.sort_unstable();
     for model in all.into_iter().take(MAX_MODELS) {
         let of = |name| gauge!(name, "upstream" => backend.name().to_owned(), "model" => model.to_owned());
@@ -226,7 +226,7 @@ impl Status {
     /// The only Ollama that has `model`.
     fn only_upstream_of(&self, model: &str) -> Result<String, Error> {
         let snapshot = self.shared.snapshot.load();
-        let has = |backend: &&Arc<Backend>| backend.figures.load().of(model).is_some();
+        let has = |backend: &&Arc<Backend>| backend.figures.load().get(model).is_some();
         let having: Vec<&str> =
             snapshot.backends.iter().filter(has).map(|one| one.name()).collect();
         match &having[..] {
@@ -298,7 +298,7 @@ fn models(backend: &Backend) -> Vec<ModelStatus> {
             let speed = backend.speeds.of(name);
             ModelStatus {
                 upstream: backend.name().to_owned(),
-                model: name.clone(),
+                model: name.to_owned(),
                 digest: figure.digest.clone(),
                 resident: loaded.is_some(),
                 partial: loaded.is_some_and(|one| one.partial),

@@ -1,7 +1,6 @@
 //! Which weights stand behind a model's name at an Ollama (`GET /api/tags`): `ollama pull` changes
 //! them, and with them every answer.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::catalogue::get_json;
 use super::origin::Origin;
 use super::pool::Pool;
 use crate::config::raw::UpstreamKind;
-use crate::ollama::{Tagged, Tags};
+use crate::ollama::{ByModel, Tagged, Tags};
 
 /// Digests older than this are read anew before one is relied on.
 const MAX_AGE: Duration = Duration::from_secs(2);
@@ -49,7 +48,7 @@ pub struct Digests {
 
 #[derive(Debug, Default)]
 struct Known {
-    by_name: Option<Arc<HashMap<String, Tag>>>,
+    by_name: Option<Arc<ByModel<Tag>>>,
     asked: Option<Instant>,
 }
 
@@ -72,13 +71,12 @@ impl Digests {
             let _ = timeout(wait, self.refresh(origin, pool)).await;
         }
         let by_name = self.known.lock().by_name.clone()?;
-        let tagged = || by_name.get(&format!("{model}:latest"));
-        by_name.get(model).or_else(tagged).map(|tag| tag.digest.clone())
+        by_name.get(model).map(|tag| tag.digest.clone())
     }
 
     /// Every model on disk as last read, by its full name.
     #[must_use]
-    pub fn all(&self) -> Option<Arc<HashMap<String, Tag>>> {
+    pub fn all(&self) -> Option<Arc<ByModel<Tag>>> {
         self.known.lock().by_name.clone()
     }
 

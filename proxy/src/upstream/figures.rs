@@ -1,14 +1,12 @@
 //! What the models of one Ollama take and how long they take to load, by name, ready for the request
 //! path: made anew at every poll, read without a lock.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::ollama::ByModel;
+
 /// What is known of every model that an Ollama has.
-#[derive(Debug, Default)]
-pub struct Figures {
-    by_name: HashMap<String, Figure>,
-}
+pub type Figures = ByModel<Figure>;
 
 /// What is known of one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,26 +19,4 @@ pub struct Figure {
     pub learned: bool,
     /// How long it takes to load.
     pub load: Option<Duration>,
-}
-
-impl Figures {
-    /// Figures by full name with tag.
-    #[must_use]
-    pub fn new(all: impl IntoIterator<Item = (String, Figure)>) -> Self {
-        Self { by_name: all.into_iter().collect() }
-    }
-
-    /// What is known of `model`; a missing tag is `:latest`.
-    #[must_use]
-    pub fn of(&self, model: &str) -> Option<&Figure> {
-        self.by_name.get(model).or_else(|| {
-            let bare = !model.contains(':');
-            bare.then(|| self.by_name.get(&format!("{model}:latest"))).flatten()
-        })
-    }
-
-    /// Every model, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Figure)> {
-        self.by_name.iter()
-    }
 }

@@ -89,7 +89,7 @@ impl Assembly {
                 self.model = model.map(|model| Box::from(&*model));
             }
             "usage" if json::is_null(raw) => {}
-            "usage" => self.usage = Some(Json::of(raw)?),
+            "usage" => self.usage = Some(Json::of(raw)),
             // `obfuscation` is padding against those who measure chunks: of no meaning, and
             // wrong on a chunk of another size.
             "object" | "created" | "choices" | "error" | "obfuscation" => {}

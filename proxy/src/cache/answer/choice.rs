@@ -112,7 +112,7 @@ impl Open {
             (_, [b'"', ..]) => self.text(name, raw),
             _ => {
                 self.now(name, Kind::Value)?;
-                self.push(Part::Value(name.into(), Json::of(raw)?)).map(drop)
+                self.push(Part::Value(name.into(), Json::of(raw))).map(drop)
             }
         }
     }
@@ -138,11 +138,11 @@ impl Open {
 
     fn opening(&mut self, name: &str, raw: &str, kind: Kind) -> Result<(), Unfit> {
         match (self.now(name, kind)?, kind) {
-            (None, _) => self.choice.opening.push((name.into(), Json::of(raw)?)),
+            (None, _) => self.choice.opening.push((name.into(), Json::of(raw))),
             (Some(Kind::Null), Kind::Blank) => {
                 let known = self.choice.opening.iter_mut().find(|(known, _)| &**known == name);
                 if let Some((_, value)) = known {
-                    *value = Json::of(raw)?;
+                    *value = Json::of(raw);
                 }
             }
             _ => {}
@@ -248,7 +248,7 @@ impl Open {
     pub(super) fn finish(mut self) -> Result<Choice, Unfit> {
         for (at, columns) in self.columns {
             if let Some(event) = self.choice.events.get_mut(at) {
-                event.logprobs = Some(columns.finish()?);
+                event.logprobs = Some(columns.finish());
             }
         }
         for event in &mut self.choice.events {

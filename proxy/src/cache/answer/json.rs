@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::Error;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::Unfit;
@@ -14,33 +15,26 @@ use crate::json::{self, Malformed};
 const MAX_MEMBERS: usize = 64;
 
 /// A JSON value in its own spelling, on one line, so that it fits into an event of a stream.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Json(Box<RawValue>);
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "Box<RawValue>")]
+pub(super) struct Json(Box<str>);
 
 impl Json {
-    pub(super) fn of(raw: &str) -> Result<Self, Unfit> {
-        Self::of_lines(raw.to_owned())
-    }
-
-    /// Joins lines. A line end cannot stand inside a string, nor be all that parts two tokens.
-    pub(super) fn of_lines(mut text: String) -> Result<Self, Unfit> {
-        if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() {
-            text.retain(|c| !matches!(c, '\n' | '\r'));
+    /// A value that was read, and so is one. A line end cannot stand inside a string, nor be all that
+    /// parts two tokens.
+    pub(super) fn of(raw: &str) -> Self {
+        match memchr::memchr2(b'\n', b'\r', raw.as_bytes()) {
+            None => Self(raw.into()),
+            Some(_) => Self(raw.replace(['\n', '\r'], "").into()),
         }
-        Self::of_text(text)
-    }
-
-    pub(super) fn of_text(text: String) -> Result<Self, Unfit> {
-        RawValue::from_string(text).map(Self).map_err(|_| Unfit::Unreadable)
     }
 
     pub(super) fn null() -> Self {
-        Self(RawValue::NULL.to_owned())
+        Self("null".into())
     }
 
     pub(super) fn get(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 
     pub(super) fn is_null(&self) -> bool {
@@ -52,9 +46,16 @@ impl Json {
     }
 }
 
-impl PartialEq for Json {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
+impl From<Box<RawValue>> for Json {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self(raw.into())
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 

@@ -22,7 +22,7 @@ impl Columns {
             if self.0.len() == MAX_NAMES {
                 return Err(Unfit::TooLarge);
             }
-            self.0.push((name.into(), Column::of(raw)?));
+            self.0.push((name.into(), Column::of(raw)));
             return Ok(());
         };
         match (column, entries(raw)) {
@@ -35,25 +35,25 @@ impl Columns {
             }
             // A null adds nothing; it does not take away what was there.
             (Column::List(_), None) if json::is_null(raw) => {}
-            (column, _) => *column = Column::of(raw)?,
+            (column, _) => *column = Column::of(raw),
         }
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Result<Vec<(Box<str>, Json)>, Unfit> {
+    pub(super) fn finish(self) -> Vec<(Box<str>, Json)> {
         let whole = |(name, column)| match column {
-            Column::List(list) => Json::of_lines(["[", &list, "]"].concat()).map(|all| (name, all)),
-            Column::Value(value) => Ok((name, value)),
+            Column::List(list) => (name, Json::of(&["[", &list, "]"].concat())),
+            Column::Value(value) => (name, value),
         };
         self.0.into_iter().map(whole).collect()
     }
 }
 
 impl Column {
-    fn of(raw: &str) -> Result<Self, Unfit> {
+    fn of(raw: &str) -> Self {
         match entries(raw) {
-            Some(list) => Ok(Column::List(list.to_owned())),
-            None => Json::of(raw).map(Column::Value),
+            Some(list) => Column::List(list.to_owned()),
+            None => Column::Value(Json::of(raw)),
         }
     }
 }
@@ -68,5 +68,5 @@ pub(super) fn join<'a>(
 ) -> Result<Vec<(Box<str>, Json)>, Unfit> {
     let mut all = Columns::default();
     events.flatten().try_for_each(|(name, value)| all.add(name, value.get()))?;
-    all.finish()
+    Ok(all.finish())
 }

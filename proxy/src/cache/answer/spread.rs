@@ -49,14 +49,14 @@ impl Spread {
             if self.members.len() == MAX_NAMES {
                 return Err(Unfit::TooLarge);
             }
-            let (name, value, in_first) = (name.into(), Json::of(raw)?, self.first);
+            let (name, value, in_first) = (name.into(), Json::of(raw), self.first);
             self.members.push(Spreading { name, value, in_first, seen, changed: None });
             return Ok(());
         };
         member.seen += seen;
         let latest = member.changed.as_ref().unwrap_or(&member.value);
         if latest.get() != raw {
-            let value = Json::of(raw)?;
+            let value = Json::of(raw);
             if *latest != value {
                 member.changed = Some(value);
             }

@@ -32,7 +32,7 @@ impl Tree {
     }
 
     fn read_to(raw: &str, depth: u8) -> Result<Self, Unfit> {
-        let Some(below) = depth.checked_sub(1) else { return Json::of(raw).map(Tree::Leaf) };
+        let Some(below) = depth.checked_sub(1) else { return Ok(Tree::Leaf(Json::of(raw))) };
         match raw.as_bytes().first() {
             Some(b'"') => json::string(raw).map(|text| Tree::Text(text.into_owned())),
             Some(b'[') => {
@@ -45,7 +45,7 @@ impl Tree {
                 let read = |(name, raw)| Ok((Box::from(name), Self::read_to(raw, below)?));
                 members.iter().map(read).collect::<Result<_, _>>().map(Tree::Map)
             }
-            _ => Json::of(raw).map(Tree::Leaf),
+            _ => Ok(Tree::Leaf(Json::of(raw))),
         }
     }
 
@@ -75,7 +75,7 @@ impl Tree {
     pub(super) fn number(&mut self, index: usize) -> Result<(), Unfit> {
         let Tree::Map(members) = self else { return Err(Unfit::Unreadable) };
         if !members.iter().any(|(name, _)| &**name == "index") {
-            members.insert(0, ("index".into(), Tree::Leaf(Json::of_text(index.to_string())?)));
+            members.insert(0, ("index".into(), Tree::Leaf(Json::of(&index.to_string()))));
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ pub(super) fn events(form: Form, members: &Members<'_>) -> Result<Events, Unfit>
         match name {
             "id" | "object" | "created" | "model" | "error" => {}
             "usage" if json::is_null(raw) => {}
-            "usage" => usage = Some(Json::of(raw)?),
+            "usage" => usage = Some(Json::of(raw)),
             "choices" => {
                 for (at, members) in json::objects(raw)?.iter().enumerate() {
                     choices.push(choice(form, at, members)?);
@@ -80,7 +80,7 @@ pub(super) fn events(form: Form, members: &Members<'_>) -> Result<Events, Unfit>
             _ => {
                 let every = EVERYWHERE.contains(&name);
                 let place = if every { Place::Every } else { Place::Last };
-                head.push(Member { name: name.into(), value: Json::of(raw)?, place });
+                head.push(Member { name: name.into(), value: Json::of(raw), place });
             }
         }
     }

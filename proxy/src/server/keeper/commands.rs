@@ -99,7 +99,7 @@ impl Keeper {
         }
         let model: Arc<str> = Arc::from(plain(model));
         let is_pinned = self.shared.learned.pins(&self.name).iter().any(|pin| **pin == *model);
-        if backend.figures.load().of(&model).is_none() && !is_pinned {
+        if backend.figures.load().get(&model).is_none() && !is_pinned {
             return tell(answer, Err(Refusal::NoModel));
         }
         match command {
@@ -167,7 +167,7 @@ impl Keeper {
             return tell(answer, Ok(()));
         }
         let figures = backend.figures.load();
-        let need = figures.of(model).and_then(|figure| figure.need).unwrap_or(0);
+        let need = figures.get(model).and_then(|figure| figure.need).unwrap_or(0);
         match backend.gate.begin_load(Arc::clone(model), need) {
             Ok(load) => self.start(backend, load, Some(answer)),
             Err(Decision::Run) => tell(answer, Ok(())),

@@ -117,7 +117,7 @@ impl Keeper {
         let wanted = self.wanted(backend);
         let Some(model) = self.warm.due(up && seen.is_some(), &wanted, loaded) else { return };
         let figures = backend.figures.load();
-        let Some(figure) = figures.of(&model) else {
+        let Some(figure) = figures.get(&model) else {
             // It is tried again when it may have been pulled.
             return self.warm.ended(&model, false);
         };
@@ -208,7 +208,7 @@ fn once_in(time: Duration, told: &mut HashMap<Arc<str>, Instant>, model: &Arc<st
 /// as it is used.
 fn would_fit_whole(backend: &Backend, loaded: &Loaded) -> bool {
     let Some(room) = backend.gate.headroom().filter(|_| loaded.partial) else { return false };
-    let need = backend.figures.load().of(&loaded.name).and_then(|figure| figure.need);
+    let need = backend.figures.load().get(&loaded.name).and_then(|figure| figure.need);
     backend.offload != Offload::Allow
         && need.is_some_and(|need| need <= room.free.saturating_add(loaded.size_vram))
 }
