@@ -313,8 +313,7 @@ impl Cache {
         match news {
             News::Put(key, embedding) => {
                 let Some(entry) = redis.find(&key).await? else { return Ok(()) };
-                let Ok(scope) = blake3::Hash::from_hex(&entry.facts.scope) else { return Ok(()) };
-                let scope = *scope.as_bytes();
+                let scope = entry.facts.scope;
                 self.remember_words(&entry, scope);
                 if let Some(embedding) = embedding {
                     self.remember_vector(scope, &entry, embedding).await;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
+
 /// The longest request id taken over from a caller, in bytes.
 const MAX_TAKEN_ID: usize = 128;
 
 /// Identifies one client request in logs, headers and decision records.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RequestId(String);
 
 impl RequestId {

@@ -225,7 +225,7 @@ impl Pipeline {
             self.registry.record(record);
             self.shared.log.write(record);
         });
-        if let Some(decision) = ctx.decision() {
+        if let Some(decision) = ctx.into_decision() {
             self.shared.decisions.add(decision);
         }
         whole

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::config::{Config, RouteConfig, TargetConfig, glob};
 
 /// One upstream (by its index in the configuration) and the model's name there.
@@ -40,7 +42,7 @@ pub struct Plan {
 /// The routes of a configuration.
 #[derive(Debug)]
 pub struct Table {
-    exact: HashMap<String, (usize, RouteConfig)>,
+    exact: HashMap<String, (usize, RouteConfig), RandomState>,
     globs: Vec<(usize, RouteConfig)>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use metrics::{Counter, counter};
 use parking_lot::Mutex;
 
@@ -24,7 +25,7 @@ pub struct Events {
 /// Counters by name and label.
 #[derive(Debug, Default)]
 struct Series {
-    counters: HashMap<String, HashMap<String, Counter>>,
+    counters: HashMap<String, HashMap<String, Counter, RandomState>, RandomState>,
     count: usize,
 }
 

@@ -1,12 +1,13 @@
 //! A stored answer with what is known about it, and its form outside this process.
 
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Template};
-use super::key::Key;
+use super::key::{Key, Scope, hex};
 
 /// Stands before every entry: what follows is of this layout.
 const MAGIC: &[u8] = b"SGC1";
@@ -19,18 +20,19 @@ pub type Generation = [u64; 3];
 /// What is known about an answer.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Facts {
-    /// Its key, in hexadecimal.
-    pub id: String,
-    /// The scope within which its question may be asked in other words, in hexadecimal.
-    pub scope: String,
+    /// Its key.
+    pub id: Key,
+    /// The scope within which its question may be asked in other words.
+    #[serde(with = "hex")]
+    pub scope: Scope,
     /// Whose it is: a caller or a tenant; `*` where all share.
-    pub owner: String,
+    pub owner: Arc<str>,
     /// The endpoint's path.
-    pub endpoint: String,
+    pub endpoint: Cow<'static, str>,
     /// The upstream that gave it.
-    pub upstream: String,
+    pub upstream: Arc<str>,
     /// The model's name there.
-    pub model: String,
+    pub model: Arc<str>,
     /// What was asked, where the question is a plain text.
     pub question: Option<String>,
     /// When it was given, in seconds of Unix time.
@@ -82,12 +84,9 @@ impl Entry {
     /// Memory it takes, in bytes; a guess that counts what it becomes when it is given.
     #[must_use]
     pub fn size(&self) -> usize {
-        let facts = &self.facts;
-        let texts =
-            [&facts.id, &facts.scope, &facts.owner, &facts.endpoint, &facts.upstream, &facts.model];
-        let texts: usize = texts.iter().map(|text| text.len()).sum();
-        let question = facts.question.as_ref().map_or(0, String::len);
-        size_of::<Self>() + texts + question + 3 * self.answer.size()
+        // Its names are shared with others.
+        let question = self.facts.question.as_ref().map_or(0, String::len);
+        size_of::<Self>() + question + 3 * self.answer.size()
     }
 
     /// The answer as a client gets it: whole, as a stream, as a stream with usage.
@@ -130,7 +129,7 @@ impl Entry {
         }
         let end = memchr::memchr(b'\n', rest).ok_or(Garbage)?;
         let facts: Facts = serde_json::from_slice(&rest[..end]).map_err(|_| Garbage)?;
-        if Key::parse(&facts.id) != Some(key) {
+        if facts.id != key {
             return Err(Garbage);
         }
         let answer = Answer::decode(&rest[end + 1..]).map_err(|_| Garbage)?;
@@ -164,8 +163,8 @@ pub(super) mod tests {
     pub(in crate::cache) fn entry(name: &str, text: &str) -> Entry {
         let key = Key::new(&[3; 32], Some(name));
         let facts = Facts {
-            id: key.to_string(),
-            scope: String::new(),
+            id: key,
+            scope: [3; 32],
             owner: "alice".into(),
             endpoint: "/v1/chat/completions".into(),
             upstream: "host".into(),

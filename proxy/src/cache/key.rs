@@ -4,8 +4,10 @@
 //! in another. Within a scope only the last user text differs.
 
 use std::fmt;
+use std::ops::Deref;
 
 use blake3::Hasher;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::canonical::Canonical;
 
@@ -34,11 +36,54 @@ impl Key {
     pub fn parse(text: &str) -> Option<Self> {
         blake3::Hash::from_hex(text).ok().map(|hash| Self(*hash.as_bytes()))
     }
+
+    /// It in hexadecimal.
+    #[must_use]
+    pub fn to_hex(&self) -> impl Deref<Target = str> {
+        blake3::Hash::from_bytes(self.0).to_hex()
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        hex::serialize(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        hex::deserialize(deserializer).map(Self)
+    }
+}
+
+/// Digests as text, for `#[serde(with)]`.
+pub mod hex {
+    use std::borrow::Cow;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes one.
+    ///
+    /// # Errors
+    /// Those of `serializer`.
+    pub fn serialize<S: Serializer>(digest: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&blake3::Hash::from_bytes(*digest).to_hex())
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When it is not 64 hexadecimal digits.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        blake3::Hash::from_hex(&*text).map(Into::into).map_err(D::Error::custom)
+    }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+        f.write_str(&self.to_hex())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Questions whose answers an operator wrote.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 
 use super::answer::{Answer, Form};
@@ -52,12 +54,12 @@ impl Pinned {
         let asked = pinned.questions[place].clone();
         let key = Key::new(&SCOPE, Some(&asked));
         let facts = Facts {
-            id: key.to_string(),
-            scope: String::new(),
-            owner: String::new(),
-            endpoint: String::new(),
-            upstream: String::new(),
-            model: model.to_owned(),
+            id: key,
+            scope: SCOPE,
+            owner: Arc::default(),
+            endpoint: "".into(),
+            upstream: Arc::default(),
+            model: model.into(),
             question: Some(asked),
             stored: now,
             ttl: 0,

@@ -67,8 +67,8 @@ pub trait Embedder: std::fmt::Debug + Send + Sync {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Known {
     text: String,
-    owner: String,
-    model: String,
+    owner: Arc<str>,
+    model: Arc<str>,
 }
 
 /// A candidate that passed.

@@ -40,6 +40,7 @@ pub(super) const FRESH: Duration = Duration::from_secs(5);
 /// One upstream.
 #[derive(Debug)]
 pub struct Backend {
+    name: Arc<str>,
     /// Where it is.
     pub origin: Origin,
     /// Its places, who waits for them, and what is loaded for whom.
@@ -166,6 +167,7 @@ impl Backend {
         };
         let container = before.filter(same_container).and_then(|known| known.container.clone());
         Ok(Self {
+            name: upstream.name.as_str().into(),
             teller: teller(upstream, tls)?,
             container: container
                 .or_else(|| container::settings(upstream).map(Container::new).map(Arc::new)),
@@ -196,7 +198,13 @@ impl Backend {
     /// Its name in the configuration.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.origin.config.name
+        &self.name
+    }
+
+    /// The same, for what outlives the configuration.
+    #[must_use]
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 
     /// Notes that it began an answer.

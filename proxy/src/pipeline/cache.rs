@@ -372,12 +372,11 @@ fn first<'p>(snapshot: &Snapshot, plan: &'p Plan) -> Option<&'p Target> {
     all.clone().find(up).or_else(|| all.next())
 }
 
-pub(super) fn owner(snapshot: &Snapshot, ctx: &Ctx) -> String {
-    let own = || ctx.caller.to_string();
-    match snapshot.cache.config().share {
-        Share::All => EVERYBODY.to_owned(),
-        Share::Key => own(),
-        Share::Tenant => ctx.tenant.as_ref().map_or_else(own, |tenant| format!("tenant:{tenant}")),
+pub(super) fn owner(snapshot: &Snapshot, ctx: &Ctx) -> Arc<str> {
+    match (snapshot.cache.config().share, &ctx.tenant) {
+        (Share::All, _) => EVERYBODY.into(),
+        (Share::Tenant, Some(tenant)) => format!("tenant:{tenant}").into(),
+        (Share::Tenant, None) | (Share::Key, _) => Arc::clone(&ctx.caller.0),
     }
 }
 

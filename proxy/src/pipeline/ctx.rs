@@ -136,9 +136,9 @@ impl Cached {
             head.set(X_CACHE_SIMILARITY, format!("{similarity:.4}"));
         }
         if let Some(entry) = &self.entry {
-            head.set(X_CACHE_ENTRY, &entry.facts.id);
+            head.set(X_CACHE_ENTRY, &*entry.key.to_hex());
             head.set("age", itoa::Buffer::new().format(entry.age(now()).as_secs()));
-            head.set(X_MODEL, &entry.facts.model);
+            head.set(X_MODEL, &*entry.facts.model);
         }
     }
 }
@@ -352,25 +352,25 @@ impl Ctx {
     }
 
     /// What plugins decided about it, where there were any.
-    pub fn decision(&mut self) -> Option<Decision> {
-        let mut trail = self.trail.take()?;
-        trail.steps.extend(self.shaped.take().iter().flat_map(|shaped| shaped.steps()));
+    pub fn into_decision(self) -> Option<Decision> {
+        let mut trail = self.trail?;
+        trail.steps.extend(self.shaped.iter().flat_map(|shaped| shaped.steps()));
         Some(Decision {
-            id: self.id.to_string(),
-            caller: Arc::clone(&self.caller.0),
-            model: self.asked.clone(),
+            id: self.id,
+            caller: self.caller.0,
+            model: self.asked,
             steps: trail.steps,
             changed: trail.changed,
-            reason: self.reason.clone().into_owned(),
-            upstream: self.answered_by.as_ref().map(|(backend, _)| backend.name().to_owned()),
-            upstream_model: self.answered_by.as_ref().map(|(_, model)| Arc::clone(model)),
+            reason: self.reason,
+            upstream: self.answered_by.as_ref().map(|(backend, _)| backend.shared_name()),
+            upstream_model: self.answered_by.map(|(_, model)| model),
             status: self.status,
         })
     }
 
     /// The model that answered, now or when the answer was kept.
     fn model(&self) -> Option<&str> {
-        let kept = || self.cached.as_ref()?.entry.as_ref().map(|entry| entry.facts.model.as_str());
+        let kept = || self.cached.as_ref()?.entry.as_ref().map(|entry| &*entry.facts.model);
         self.answered_by.as_ref().map(|(_, model)| &**model).or_else(kept)
     }
 

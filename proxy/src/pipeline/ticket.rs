@@ -84,7 +84,7 @@ pub struct Ticket {
     pub(super) pool: Arc<Pool>,
     pub(super) terms: Terms,
     pub(super) canonical: Canonical,
-    pub(super) owner: String,
+    pub(super) owner: Arc<str>,
     pub(super) chain: [u8; 32],
     pub(super) headers: [u8; 32],
     pub(super) passed: PassedChains,
@@ -213,12 +213,12 @@ impl Ticket {
         };
         let question = self.canonical.text.take();
         let facts = Facts {
-            id: key.to_string(),
-            scope: blake3::Hash::from_bytes(scope).to_string(),
-            owner: self.owner.clone(),
-            endpoint: self.endpoint.path().to_owned(),
-            upstream: backend.name().to_owned(),
-            model: model.to_string(),
+            id: key,
+            scope,
+            owner: Arc::clone(&self.owner),
+            endpoint: self.endpoint.path().into(),
+            upstream: backend.shared_name(),
+            model,
             question: question.filter(|text| self.terms.similar && is_question(text)),
             stored: now(),
             ttl: self.terms.ttl.as_secs(),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::ids::RequestId;
+
 /// Requests remembered.
 const KEPT: usize = 1_000;
 /// Those that are listed.
@@ -33,7 +35,7 @@ pub struct Step {
 #[derive(Clone, Debug, Serialize)]
 pub struct Decision {
     /// The request's id.
-    pub id: String,
+    pub id: RequestId,
     /// Its caller.
     pub caller: Arc<str>,
     /// The model asked for.
@@ -43,9 +45,9 @@ pub struct Decision {
     /// Whether they changed its body.
     pub changed: bool,
     /// Why its targets were chosen.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// Who answered.
-    pub upstream: Option<String>,
+    pub upstream: Option<Arc<str>>,
     /// With which model.
     pub upstream_model: Option<Arc<str>>,
     /// The status sent.
@@ -77,7 +79,7 @@ impl Decisions {
     /// The request called `id`, the latest of that name.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<Arc<Decision>> {
-        self.last.lock().iter().rev().find(|one| one.id == id).cloned()
+        self.last.lock().iter().rev().find(|one| one.id.as_str() == id).cloned()
     }
 }
 

@@ -376,7 +376,8 @@ fn learn(shared: &Shared, backend: &Backend, seen: &Seen) {
 fn figures(shared: &Shared, backend: &Backend, known: Option<&Known>) -> Figures {
     let Some(tags) = backend.digests.all() else { return Figures::default() };
     let capacity = known.and_then(|known| known.capacity);
-    let figure = |(name, tag)| (str::to_owned(name), figure(shared, backend, tag, (name, capacity)));
+    let figure =
+        |(name, tag)| (str::to_owned(name), figure(shared, backend, tag, (name, capacity)));
     tags.iter().map(figure).collect()
 }
 
