@@ -8,13 +8,14 @@ is of `kind: openai`, since answers of an Ollama whose models have no digest are
 
 - **Hits**: equal requests of 1 KB on 64 connections or 1: *whole* from `sluicegate-load`; *stream* from
   a client in this file; both with a temperature of 0. nginx says `return 200` with the same body and
-  content type. *memory* is the cache in process, *unix* and *tcp* are a real Redis on a Unix socket and
-  on loopback. "ratio" is CPU over nginx's. "Redis CPU" is the time of redis-server per request. With 1 connection everything
+  content type. *memory* is the cache in process, *copies* is a real Redis on a Unix socket whose answers
+  the gateway has copies of, *unix* and *tcp* are one that is asked for every answer (`memory: 0B`), on a
+  Unix socket and on loopback. "ratio" is CPU over nginx's. "Redis CPU" is the time of redis-server per request. With 1 connection everything
   runs on one core, as one thing happens at a time: whether two processes share a core by chance would
   else change times severalfold. So an exchange takes what all who have a part in it compute.
-- **Round trips**: p50 on one connection. "added" is a hit through Redis less a hit in process. "GET"
+- **Round trips**: p50 on one connection. "added" is a hit with Redis less a hit in process. "GET"
   is `redis-benchmark -c 1` with a GET of the very entry: a client in C, since a loop in Python would
-  take longer than Redis. A hit asks a GET and a HMGET in one round trip.
+  take longer than Redis. A hit that asks Redis asks a GET and a HMGET in one round trip.
 - **Misses**: other prompts each time, `"temperature":0`, from a client in this file (64 connections)
   in front of the same upstream; nginx is a plain reverse proxy. "added" is CPU over that of `policy:
   off`. *room*: 2 GiB, nothing is evicted. *full*: the 64 MiB of the default, filled before, so that
@@ -339,14 +340,15 @@ def hits(bench, arguments):
     redis, path, port = bench.redis()
     gateways = {
         "memory": bench.gateway("memory", "policy: deterministic"),
-        "unix": bench.gateway("unix", f"exact: {{ redis: 'redis+unix://{path}' }}"),
-        "tcp": bench.gateway("tcp", f"exact: {{ redis: 'redis://127.0.0.1:{port}' }}"),
+        "copies": bench.gateway("copies", f"exact: {{ redis: 'redis+unix://{path}' }}"),
+        "unix": bench.gateway("unix", f"exact: {{ redis: 'redis+unix://{path}', memory: 0B }}"),
+        "tcp": bench.gateway("tcp", f"exact: {{ redis: 'redis://127.0.0.1:{port}', memory: 0B }}"),
     }
     time.sleep(1)
     bodies = {shape: [replay(at, more) for _, at in gateways.values()][0] for shape, (_, more) in SHAPES.items()}
     nginx, ports = bench.static("static", list(bodies.values()))
-    rows, singles, gets = [], {}, {"unix": [], "tcp": []}
-    wheres = {"unix": ["-s", str(path)], "tcp": ["-p", str(port)]}
+    rows, singles, gets = [], {}, {"copies": [], "unix": [], "tcp": []}
+    wheres = {"copies": ["-s", str(path)], "unix": ["-s", str(path)], "tcp": ["-p", str(port)]}
     for (shape, (send, _)), nginx_at in zip(SHAPES.items(), ports):
         targets = {"nginx": (nginx, nginx_at), **gateways}
         for connections in CONNECTIONS:
@@ -379,7 +381,7 @@ def hits(bench, arguments):
     for name, all_ in gets.items():
         get, hit, added = sorted(all_)[len(all_) // 2], singles[name]["p50_us"], singles[name]["p50_us"] - singles["memory"]["p50_us"]
         trips.append([name, f"{singles['memory']['p50_us']:.0f}", f"{hit:.0f}", f"{added:.0f}", f"{get:.0f}", f"**{hit / get:.2f}**", f"{added / get:.2f}"])
-    heads = ["one connection, p50 µs", "hit in process", "hit through Redis", "added", "GET", "hit / GET", "added / GET"]
+    heads = ["one connection, p50 µs", "hit in process", "hit with Redis", "added", "GET", "hit / GET", "added / GET"]
     return lines + table(heads, trips)
 
 

@@ -7,6 +7,7 @@
 //! - [`policy`]: whether the cache has to do with a request at all, and on what terms
 //! - [`canonical`], [`key`]: what a request means, and the scope within which it is compared
 //! - [`memory`], [`redis`]: exact answers, in this process or shared by replicas
+//! - [`bounded`]: answers in a given amount of memory
 //! - [`replicas`]: what replicas tell each other
 //! - [`flight`]: equal requests at one time ask once
 //! - [`search`]: the look for an answer to a question that asks the same
@@ -19,6 +20,7 @@
 //! - [`selection`]: which answers are listed or dropped together
 
 pub mod answer;
+pub mod bounded;
 pub mod canonical;
 pub mod entry;
 pub mod flight;
@@ -74,7 +76,7 @@ pub struct Cache {
 #[derive(Debug)]
 enum Store {
     Memory(Memory),
-    Redis(Redis),
+    Redis(Box<Redis>),
 }
 
 /// What a look for an answer found.
@@ -109,7 +111,7 @@ impl Cache {
         };
         let store = match (of_same(|one| (&one.redis, one.memory)), &config.redis) {
             (Some(known), _) => Arc::clone(&known.store),
-            (None, Some(url)) => Arc::new(Store::Redis(Redis::new(url)?)),
+            (None, Some(url)) => Arc::new(Store::Redis(Box::new(Redis::new(url, config.memory)?))),
             (None, None) => Arc::new(Store::Memory(Memory::new(config.memory))),
         };
         let known = previous.filter(|known| known.config.lexical == config.lexical);
@@ -151,7 +153,7 @@ impl Cache {
     pub async fn get(&self, key: &Key, owner: &str, model: &str) -> Looked {
         match &*self.store {
             Store::Memory(memory) => Looked {
-                entry: memory.get(key, now()),
+                entry: memory.answers.get(key, now()),
                 generation: Some(memory.generation(owner, model)),
                 trouble: None,
             },
@@ -164,7 +166,7 @@ impl Cache {
                             Looked { entry: None, generation, trouble: Some("unreadable") }
                         }
                         Some(Ok(entry)) if entry.is_fresh(now()) => {
-                            Looked { entry: Some(Arc::new(entry)), generation, trouble: None }
+                            Looked { entry: Some(entry), generation, trouble: None }
                         }
                         Some(Ok(_)) | None => Looked { generation, ..Looked::default() },
                     }
@@ -266,7 +268,7 @@ impl Cache {
 
     async fn still_has(&self, entry: &Arc<Entry>) -> bool {
         match &*self.store {
-            Store::Memory(memory) => memory.has(entry),
+            Store::Memory(memory) => memory.answers.has(entry),
             Store::Redis(redis) => redis.find(&entry.key).await.is_ok_and(|found| found.is_some()),
         }
     }
@@ -343,7 +345,7 @@ impl Cache {
     pub async fn delete(&self, key: &Key) -> Result<bool, Unavailable> {
         let known = self.unlearn(key);
         match &*self.store {
-            Store::Memory(memory) => Ok(memory.delete(key) || known),
+            Store::Memory(memory) => Ok(memory.answers.remove(key) || known),
             Store::Redis(redis) => redis.delete(key).await,
         }
     }
@@ -375,17 +377,19 @@ impl Cache {
             let shared = matches!(self.vectors().await, Ok(Some(_)));
             gauge!(names::CACHE_VECTORS_SHARED).set(f64::from(u8::from(shared)));
         }
-        match &*self.store {
-            Store::Memory(memory) => {
-                gauge!(names::CACHE_ENTRIES).set(memory.len() as f64);
-                gauge!(names::CACHE_BYTES).set(memory.bytes() as f64);
-                counter!(names::CACHE_EVICTED).absolute(memory.evicted());
-            }
+        let answers = match &*self.store {
+            Store::Memory(memory) => Some(&memory.answers),
             Store::Redis(redis) => {
-                redis.probe().await;
+                redis.keep().await;
                 self.listen(redis).await;
                 gauge!(names::CACHE_UP).set(f64::from(u8::from(redis.is_up())));
+                redis.copies()
             }
+        };
+        if let Some(answers) = answers {
+            gauge!(names::CACHE_ENTRIES).set(answers.len() as f64);
+            gauge!(names::CACHE_BYTES).set(answers.bytes() as f64);
+            counter!(names::CACHE_EVICTED).absolute(answers.evicted());
         }
     }
 }

@@ -12,6 +12,8 @@ mod plugins;
 mod redis;
 // What replicas tell each other through it.
 mod news;
+// Copies of what it gave.
+mod near;
 // A hit is what a miss was.
 mod replay;
 // Questions of the same meaning.

@@ -156,7 +156,7 @@ pub enum Shape {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::cache) mod tests {
     use super::super::answer::Form;
     use super::*;
 

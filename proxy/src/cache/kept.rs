@@ -38,7 +38,7 @@ impl Cache {
             Store::Redis(redis) => return Ok(redis.find(key).await?.map(Arc::new)),
             Store::Memory(memory) => memory,
         };
-        match (memory.get(key, now()), &self.semantic) {
+        match (memory.answers.get(key, now()), &self.semantic) {
             (Some(entry), _) => Ok(Some(entry)),
             (None, Some(semantic)) => Ok(on_disk(semantic, memory, key).await.map(Arc::new)),
             (None, None) => Ok(None),
@@ -65,7 +65,7 @@ impl Cache {
             if listed.len() >= limit {
                 break;
             }
-            if memory.get(&key, now()).is_some() {
+            if memory.answers.get(&key, now()).is_some() {
                 continue;
             }
             // One at a time: requests wait for the same disk.

@@ -2,11 +2,16 @@
 //! short wait at most, and nothing at all while its breaker is open.
 //!
 //! # Layout
+//! - `near`: copies of what it gave lately
+//! - `watch`, `resp`: the connection on which it tells of changes to them, and what it says there
 //! - `news`: what replicas tell each other
 //! - [`vectors`]: those of questions, where it has vector sets
 
+mod near;
 mod news;
+mod resp;
 pub mod vectors;
+mod watch;
 
 use std::sync::Arc;
 use std::thread::ThreadId;
@@ -17,8 +22,10 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult};
 use tokio::time::{Instant, timeout};
 
+use self::near::Near;
 use self::news::Hearing;
 use self::vectors::Support;
+use super::bounded::Bounded;
 use super::entry::{Entry, Garbage, Generation};
 use super::key::Key;
 use super::selection::Selection;
@@ -44,6 +51,7 @@ const GENERATIONS: &str = "sluicegate:cache:generations";
 /// Answers in Redis.
 pub struct Redis {
     client: Client,
+    near: Option<Near>,
     /// A connection for each thread that asks: its driver runs there, so that no request wakes
     /// another thread.
     links: Mutex<Vec<(ThreadId, ConnectionManager)>>,
@@ -70,21 +78,23 @@ pub struct Unavailable;
 #[derive(Debug)]
 pub struct Found {
     /// The answer, unless there is none, it is not readable, or it was dropped.
-    pub entry: Option<Result<Entry, Garbage>>,
+    pub entry: Option<Result<Arc<Entry>, Garbage>>,
     /// The generation that new answers belong to.
     pub generation: Generation,
 }
 
 impl Redis {
-    /// The Redis at `url`, which is not asked yet.
+    /// The Redis at `url`, which is not asked yet; `memory` is for copies of what it gives, in bytes, and 0 for
+    /// none.
     ///
     /// # Errors
     /// In words that do not repeat the URL, which may hold a password.
-    pub fn new(url: &Secret) -> Result<Self, String> {
+    pub fn new(url: &Secret, memory: usize) -> Result<Self, String> {
         let client = Client::open(url.reveal())
             .map_err(|cause| format!("not the URL of a Redis: {}", cause.category()))?;
         Ok(Self {
             client,
+            near: (memory > 0).then(|| Near::new(memory)),
             links: Mutex::default(),
             breaker: Arc::new(Breaker::new(BREAKER)),
             instance: format!("{:016x}", fastrand::u64(..)),
@@ -93,23 +103,29 @@ impl Redis {
         })
     }
 
-    /// What is under `key`, of `owner` by `model`. One round trip.
+    /// What is under `key`, of `owner` by `model`. One round trip, or none where there is a copy.
     ///
     /// # Errors
     /// When Redis gave no answer in time.
     pub async fn get(&self, key: &Key, owner: &str, model: &str) -> Result<Found, Unavailable> {
+        if let Some(copy) = self.near.as_ref().and_then(|near| near.get(key)) {
+            return Ok(Found { generation: copy.facts.generation, entry: Some(Ok(copy)) });
+        }
         let mut both = Pipeline::with_capacity(2);
         both.get(name(key));
         both.add_command(generations(owner, model));
         let (bytes, numbers): (Option<Vec<u8>>, [Option<u64>; 3]) =
             self.ask(RESPONSE, async |link| both.query_async(link).await).await?;
         let generation = numbers.map(Option::unwrap_or_default);
-        let entry = bytes.map(|bytes| Entry::decode(*key, &bytes));
-        let current = |entry: &Result<Entry, Garbage>| match entry {
+        let entry = bytes.map(|bytes| Entry::decode(*key, &bytes).map(Arc::new));
+        let entry = entry.filter(|entry| match entry {
             Ok(entry) => entry.facts.generation == generation,
             Err(Garbage) => true,
-        };
-        Ok(Found { entry: entry.filter(current), generation })
+        });
+        if let (Some(near), Some(Ok(_))) = (&self.near, &entry) {
+            near.want(key, owner, model);
+        }
+        Ok(Found { entry, generation })
     }
 
     /// The answer under `key`, if it was not dropped. Two round trips.
@@ -149,7 +165,9 @@ impl Redis {
     /// When Redis did not take it in time: it may be gone, or full.
     pub async fn put(&self, entry: &Entry, ttl: Duration) -> Result<(), Unavailable> {
         let command = Cmd::set_ex(name(&entry.key), entry.encode(), ttl.as_secs().max(1));
-        self.ask(UNHURRIED, async |link| command.query_async(link).await).await
+        let put = self.ask(UNHURRIED, async |link| command.query_async(link).await).await;
+        self.near.iter().for_each(|near| near.forget(&entry.key));
+        put
     }
 
     /// Drops the answer under `key`; whether there was one.
@@ -158,7 +176,9 @@ impl Redis {
     /// When Redis gave no answer in time.
     pub async fn delete(&self, key: &Key) -> Result<bool, Unavailable> {
         let command = Cmd::del(name(key));
-        self.ask(UNHURRIED, async |link| command.query_async(link).await).await
+        let deleted = self.ask(UNHURRIED, async |link| command.query_async(link).await).await;
+        self.near.iter().for_each(|near| near.forget(key));
+        deleted
     }
 
     /// Drops what `selection` says, for every replica at once.
@@ -167,7 +187,23 @@ impl Redis {
     /// When Redis gave no answer in time.
     pub async fn forget(&self, selection: &Selection) -> Result<(), Unavailable> {
         let command = Cmd::hincr(GENERATIONS, selection.field(), 1);
-        self.ask(UNHURRIED, async |link| command.query_async(link).await).await
+        let forgotten = self.ask(UNHURRIED, async |link| command.query_async(link).await).await;
+        self.near.iter().for_each(Near::clear);
+        forgotten
+    }
+
+    /// The copies of what it gave lately.
+    #[must_use]
+    pub fn copies(&self) -> Option<&Bounded> {
+        self.near.as_ref().map(|near| &near.copies)
+    }
+
+    /// Looks after what needs it; to be called more than once a second.
+    pub async fn keep(&self) {
+        self.probe().await;
+        if let Some(near) = self.near.as_ref().filter(|_| self.is_up()) {
+            near.keep(self.client.get_connection_info()).await;
+        }
     }
 
     /// Keys from `cursor` on, some at a time, with the next cursor; 0 begins and ends.
@@ -191,7 +227,7 @@ impl Redis {
     }
 
     /// Looks whether one that was left alone is back, when it is time.
-    pub async fn probe(&self) {
+    async fn probe(&self) {
         if self.breaker.probe_due().is_none_or(|due| due > Instant::now()) {
             return;
         }

@@ -163,7 +163,8 @@ pub struct RawExact {
     /// for a URL with a password. Default: in memory.
     #[schemars(with = "String")]
     pub redis: Option<Spanned<String>>,
-    /// Memory for them where there is no Redis. Default `64MiB`.
+    /// Memory for them: with a Redis, for copies of those it gave lately, which it tells of changes to (Redis 6 or
+    /// later), and `0B` for none. Default `64MiB`.
     pub memory: ByteSize,
 }
 
@@ -202,7 +203,7 @@ pub struct CacheConfig {
     pub shadow: bool,
     /// URL of the Redis; none keeps answers in memory.
     pub redis: Option<Secret>,
-    /// Memory for answers, in bytes.
+    /// Memory for answers, or for copies of them, in bytes.
     pub memory: usize,
     /// Questions matched by their words.
     pub lexical: Option<Lexical>,
@@ -287,8 +288,9 @@ pub(super) fn validate(
     if raw.max_answer.is_empty() || raw.max_answer > ByteSize::mib(1) {
         return wrong("`cache.max_answer` must be more than zero and 1MiB at most");
     }
-    if raw.exact.memory < ByteSize::mib(1) {
-        return wrong("`cache.exact.memory` must be 1MiB or more");
+    let without = raw.exact.memory.is_empty() && raw.exact.redis.is_some();
+    if raw.exact.memory < ByteSize::mib(1) && !without {
+        return wrong("`cache.exact.memory` must be 1MiB or more; with a Redis it may be 0B");
     }
     if raw.lexical.is_some_and(|lexical| lexical.entries == 0) {
         return wrong(

@@ -187,7 +187,10 @@ pub fn describe() {
     describe_counter!(PLUGIN_RELOADS, "Plugins loaded anew.");
     describe_counter!(LOG_DROPPED, "Access log lines lost.");
     describe_counter!(CACHE_LOOKUPS, "Requests by what the cache had to do with them.");
-    describe_gauge!(CACHE_ENTRIES, "Answers held in memory.");
+    describe_gauge!(
+        CACHE_ENTRIES,
+        "Answers held in memory; with a Redis, copies of those it gave lately."
+    );
     describe_gauge!(CACHE_QUESTIONS, "Questions remembered to be found in other words.");
     describe_gauge!(CACHE_VECTORS_SHARED, "1 while the vectors of questions lie in Redis.");
     describe_histogram!(CACHE_EMBED_SECONDS, Unit::Seconds, "Time to get an embedding.");

@@ -10,10 +10,19 @@ use sluicegate_test_support::{Gateway, eventually, post};
 use super::{ask, cached, cool, outcome};
 use crate::{BIN, CHAT, simulator, upstream};
 
-fn gateway(url: &str, host: &Simulator) -> Gateway {
+pub(super) fn gateway(url: &str, host: &Simulator) -> Gateway {
+    with_memory("64MiB", url, host)
+}
+
+/// One that keeps no copies: Redis is asked for every answer.
+fn without_copies(url: &str, host: &Simulator) -> Gateway {
+    with_memory("0B", url, host)
+}
+
+fn with_memory(memory: &str, url: &str, host: &Simulator) -> Gateway {
     let upstreams = upstream("host", host, "");
-    let config = format!("cache: {{ exact: {{ redis: \"{url}\" }} }}\nupstreams:\n{upstreams}");
-    Gateway::start(BIN, &config)
+    let exact = format!("{{ redis: \"{url}\", memory: {memory} }}");
+    Gateway::start(BIN, &format!("cache: {{ exact: {exact} }}\nupstreams:\n{upstreams}"))
 }
 
 /// Answers are written after they were sent.
@@ -51,7 +60,7 @@ fn ttl(redis: &Redis, key: &[u8]) -> i64 {
 async fn a_stopped_redis_costs_one_short_wait_and_then_nothing() {
     let Some(redis) = Redis::start() else { return };
     let host = simulator(Settings::default()).await;
-    let gateway = gateway(&redis.url(), &host);
+    let gateway = without_copies(&redis.url(), &host);
     kept(&gateway, &cool("hi", "")).await;
     redis.signal(Signal::STOP);
     for _ in 0..8 {
