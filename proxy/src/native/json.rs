@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::json;
+
 /// How keys are compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Keys {
@@ -52,16 +54,27 @@ impl<'a, const N: usize> Visitor<'a> for Members<'_, N> {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = [None; N];
         while let Some(key) = map.next_key_seed(Bytes)? {
-            let at = self.names.iter().position(|name| match self.keys {
-                Keys::AnyCase => key.eq_ignore_ascii_case(name.as_bytes()),
-                Keys::Exact => *key == *name.as_bytes(),
-            });
+            let at = match self.keys {
+                Keys::AnyCase => {
+                    let key = folded(&key);
+                    self.names.iter().position(|name| key.eq_ignore_ascii_case(name.as_bytes()))
+                }
+                Keys::Exact => self.names.iter().position(|name| *key == *name.as_bytes()),
+            };
             let value: &'a RawValue = map.next_value()?;
             if let Some(slot) = at.and_then(|at| found.get_mut(at)) {
                 *slot = (value.get() != "null").then_some(value);
             }
         }
         Ok(found)
+    }
+}
+
+/// A key with letters beyond ASCII as the letters that Go takes them for.
+fn folded<'k>(key: &'k [u8]) -> Cow<'k, [u8]> {
+    match std::str::from_utf8(key) {
+        Ok(text) if !key.is_ascii() => Cow::Owned(json::folded(text).into_bytes()),
+        _ => Cow::Borrowed(key),
     }
 }
 
@@ -251,6 +264,19 @@ mod tests {
         assert_eq!(exact.map(RawValue::get), Some("1"));
         assert!(members("[]", Keys::Exact, ["a"]).is_err());
         assert!(members("{}x", Keys::Exact, ["a"]).is_err());
+    }
+
+    #[test]
+    fn letters_that_go_takes_for_ascii_are_taken_so() {
+        let body = r#"{"\u017ftop":1,"ſeed":2,"\u212aeep_alive":3,"ünicode":4,"\ud800top":5}"#;
+        let names = ["stop", "seed", "keep_alive", "top"];
+        let found = members(body, Keys::AnyCase, names).expect("object");
+        assert_eq!(
+            found.map(|one| one.map(RawValue::get)),
+            [Some("1"), Some("2"), Some("3"), None]
+        );
+        let exact = members(body, Keys::Exact, names).expect("object");
+        assert!(exact.iter().all(Option::is_none));
     }
 
     #[test]

@@ -10,9 +10,6 @@ use sluicegate_plugin_host::types::{Message, Parameters, Role, Shape};
 
 use crate::json::{self, Malformed};
 
-/// Results of tools within others: clients send none.
-const MAX_RESULTS: usize = 4;
-
 /// How a body is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -134,7 +131,7 @@ impl<'a> Document<'a> {
         if let Some(name) = form.system_member()
             && let Some(member) = single(&document.members, name)?
         {
-            let text = content(member.value, 0).map_err(|why| format!("`{name}`: {why}"))?.text;
+            let text = content(member.value, false).map_err(|why| format!("`{name}`: {why}"))?.text;
             document.push(plain(Role::System, text), Place::Member(name));
         }
         if let Some(name) = form.list_member()
@@ -276,7 +273,7 @@ fn item(raw: &str) -> Result<Message, String> {
     };
     let holder = if is_result { "output" } else { "content" };
     let held = match single(&members, holder)? {
-        Some(member) => content(member.value, 0)?,
+        Some(member) => content(member.value, false)?,
         None => Content::default(),
     };
     let mut tool_calls = held.calls;
@@ -355,11 +352,8 @@ pub(super) fn is_text(kind: Option<&str>) -> bool {
     matches!(kind, Some("text" | "input_text" | "output_text"))
 }
 
-/// `depth` results of tools deep.
-fn content(raw: &str, depth: usize) -> Result<Content, String> {
-    if depth > MAX_RESULTS {
-        return Err("a tool's result is nested too deep".to_owned());
-    }
+/// What `raw` holds; within a tool's result, no result itself.
+fn content(raw: &str, within_result: bool) -> Result<Content, String> {
     if raw.starts_with('"') {
         return Ok(Content { text: string(raw)?, has_text: true, ..Content::default() });
     }
@@ -375,10 +369,13 @@ fn content(raw: &str, depth: usize) -> Result<Content, String> {
                 texts.extend(text("text")?);
             }
             Some("tool_use") => held.calls.extend(text("id")?),
+            Some("tool_result") if within_result => {
+                return Err("a `tool_result` must hold no other".to_owned());
+            }
             Some("tool_result") => {
                 held.result_of = text("tool_use_id")?;
                 if let Some(inner) = single(&members, "content")? {
-                    texts.push(content(inner.value, depth + 1)?.text);
+                    texts.push(content(inner.value, true)?.text);
                 }
             }
             _ => held.attachments = held.attachments.saturating_add(1),

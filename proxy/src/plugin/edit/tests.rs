@@ -237,7 +237,7 @@ fn a_tools_result_is_replaced_where_it_was_read() {
 }
 
 #[test]
-fn results_within_results_are_read_to_a_depth() {
+fn a_result_within_a_result_is_refused() {
     let body = |depth: usize| {
         let (open, close) =
             (r#"[{"type":"tool_result","content":"#.repeat(depth), "}]".repeat(depth));
@@ -248,10 +248,10 @@ fn results_within_results_are_read_to_a_depth() {
             document.messages.iter().map(|message| message.text.clone()).collect::<Vec<_>>()
         })
     };
-    assert_eq!(read(4), Ok(vec!["deep".to_owned()]));
+    assert_eq!(read(1), Ok(vec!["deep".to_owned()]));
     // Two hundred thousand deep, a reader without a bound would overflow its stack.
-    for depth in [5, 200_000] {
-        assert!(read(depth).is_err_and(|why| why.contains("nested too deep")), "{depth}");
+    for depth in [2, 200_000] {
+        assert!(read(depth).is_err_and(|why| why.contains("must hold no other")), "{depth}");
     }
 }
 
