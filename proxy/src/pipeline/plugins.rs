@@ -1,5 +1,10 @@
 //! A request's way through its route's plugins: routers first, then rewriters, then cache policies.
 //! Each is shown what it asked for and nothing else; what it decides is checked before it counts.
+//!
+//! # Layout
+//! - `shown`: what they are shown of targets and endpoints
+
+mod shown;
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -12,17 +17,17 @@ use sluicegate_plugin_host::types;
 use sluicegate_plugin_host::{Interface, cache_policy, responder, router as wit};
 use tokio::time::{Instant, timeout};
 
-use super::backend::Backend;
+use self::shown::targets;
+pub(crate) use self::shown::{form, shown};
 use super::ctx::{Ctx, is_visible};
 use super::state::Snapshot;
 use super::{Pipeline, Stop};
-use crate::breaker::State;
 use crate::cache::policy::{Mode, Policy};
 use crate::error::{Error, Kind};
 use crate::gpu::Sampler;
 use crate::plugin::decision::Order;
 use crate::plugin::direct::Direct;
-use crate::plugin::document::{Document, Form};
+use crate::plugin::document::Document;
 use crate::plugin::link::{RewriterDecision, RouterDecision};
 use crate::plugin::record::Trail;
 use crate::plugin::summary::{Facts, Hidden, read_body, summary};
@@ -427,68 +432,9 @@ fn describe(policy: &cache_policy::Policy) -> Cow<'static, str> {
     }
 }
 
-fn targets(snapshot: &Snapshot, plan: &Plan, gpus: &Sampler) -> Vec<wit::Target> {
-    let primary = plan.targets.iter().map(|target| (target, false));
-    let all = primary.chain(plan.fallback.iter().map(|target| (target, true)));
-    all.map(|(target, fallback)| state(&snapshot.backends[target.upstream], target, fallback, gpus))
-        .collect()
-}
-
-fn state(backend: &Arc<Backend>, target: &Target, fallback: bool, gpus: &Sampler) -> wit::Target {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let residency = backend.residency.of(&target.model);
-    let load = backend.figures.load().get(&target.model).and_then(|figure| figure.load);
-    wit::Target {
-        upstream: backend.name().to_owned(),
-        model: target.model.to_string(),
-        fallback,
-        weight: target.weight,
-        resident: residency.resident,
-        partial: residency.partial,
-        headroom: backend.headroom(gpus),
-        in_flight: count(backend.gate.in_flight()),
-        waiting: count(backend.gate.waiting()),
-        tokens_per_second: backend.speeds.of(&target.model).decode,
-        load_ms: load.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-        breaker: match backend.breakers.state(&target.model) {
-            State::Closed => wit::Breaker::Closed,
-            State::HalfOpen => wit::Breaker::HalfOpen,
-            State::Open => wit::Breaker::Open,
-        },
-        context_length: residency.context_length,
-    }
-}
-
 /// Answers of these endpoints have text where responders look for it.
 fn fits(endpoint: Endpoint) -> bool {
     Direct::fits(shown(endpoint))
-}
-
-/// The endpoint as plugins are told.
-pub(crate) fn shown(endpoint: Endpoint) -> types::Endpoint {
-    match endpoint {
-        Endpoint::ChatCompletions => types::Endpoint::ChatCompletions,
-        Endpoint::Completions => types::Endpoint::Completions,
-        Endpoint::Embeddings => types::Endpoint::Embeddings,
-        Endpoint::Responses => types::Endpoint::Responses,
-        Endpoint::Messages => types::Endpoint::Messages,
-        Endpoint::ApiChat => types::Endpoint::NativeChat,
-        Endpoint::ApiGenerate => types::Endpoint::NativeGenerate,
-        _ => types::Endpoint::Other,
-    }
-}
-
-/// How the endpoint's bodies are laid out.
-pub(crate) fn form(endpoint: Endpoint) -> Form {
-    match endpoint {
-        Endpoint::ChatCompletions | Endpoint::ApiChat => Form::Chat,
-        Endpoint::Messages => Form::Messages,
-        Endpoint::Responses => Form::Responses,
-        Endpoint::Completions | Endpoint::ApiEmbeddings => Form::Prompt,
-        Endpoint::Embeddings | Endpoint::ApiEmbed => Form::Input,
-        Endpoint::ApiGenerate => Form::Generate,
-        _ => Form::Other,
-    }
 }
 
 /// The error for a caller whose request a plugin moved to a model it may not use.
