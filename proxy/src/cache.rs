@@ -46,6 +46,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use metrics::{counter, gauge};
 use tokio::sync::Semaphore;
 
+use self::bounded::Bounded;
 use self::entry::{Entry, Garbage, Generation};
 use self::key::{Key, Scope};
 use self::memory::Memory;
@@ -380,16 +381,21 @@ impl Cache {
         let answers = match &*self.store {
             Store::Memory(memory) => Some(&memory.answers),
             Store::Redis(redis) => {
-                redis.keep().await;
+                redis.probe().await;
                 self.listen(redis).await;
                 gauge!(names::CACHE_UP).set(f64::from(u8::from(redis.is_up())));
                 redis.copies()
             }
         };
-        if let Some(answers) = answers {
-            gauge!(names::CACHE_ENTRIES).set(answers.len() as f64);
-            gauge!(names::CACHE_BYTES).set(answers.bytes() as f64);
-            counter!(names::CACHE_EVICTED).absolute(answers.evicted());
+        gauge!(names::CACHE_ENTRIES).set(answers.map_or(0, Bounded::len) as f64);
+        gauge!(names::CACHE_BYTES).set(answers.map_or(0, Bounded::bytes) as f64);
+        counter!(names::CACHE_EVICTED).absolute(answers.map_or(0, Bounded::evicted));
+    }
+
+    /// Looks after the copies of what Redis gave; to be called more than once a second.
+    pub async fn keep_copies(&self) {
+        if let Store::Redis(redis) = &*self.store {
+            redis.keep_copies().await;
         }
     }
 }

@@ -84,9 +84,10 @@ impl Entry {
     /// Memory it takes, in bytes; a guess that counts what it becomes when it is given.
     #[must_use]
     pub fn size(&self) -> usize {
-        // Its names are shared with others.
-        let question = self.facts.question.as_ref().map_or(0, String::len);
-        size_of::<Self>() + question + 3 * self.answer.size()
+        let Facts { owner, endpoint, upstream, model, question, .. } = &self.facts;
+        let names = owner.len() + endpoint.len() + upstream.len() + model.len();
+        let question = question.as_ref().map_or(0, String::len);
+        size_of::<Self>() + names + question + 3 * self.answer.size()
     }
 
     /// The answer as a client gets it: whole, as a stream, as a stream with usage.

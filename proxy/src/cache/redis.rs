@@ -28,6 +28,7 @@ use self::vectors::Support;
 use super::bounded::Bounded;
 use super::entry::{Entry, Garbage, Generation};
 use super::key::Key;
+use super::now;
 use super::selection::Selection;
 use crate::breaker::{Breaker, Pass, State};
 use crate::config::raw::BreakerConfig;
@@ -117,13 +118,16 @@ impl Redis {
         let (bytes, numbers): (Option<Vec<u8>>, [Option<u64>; 3]) =
             self.ask(RESPONSE, async |link| both.query_async(link).await).await?;
         let generation = numbers.map(Option::unwrap_or_default);
+        let length = bytes.as_ref().map_or(0, Vec::len);
         let entry = bytes.map(|bytes| Entry::decode(*key, &bytes).map(Arc::new));
         let entry = entry.filter(|entry| match entry {
             Ok(entry) => entry.facts.generation == generation,
             Err(Garbage) => true,
         });
-        if let (Some(near), Some(Ok(_))) = (&self.near, &entry) {
-            near.want(key, owner, model);
+        if let (Some(near), Some(Ok(entry))) = (&self.near, &entry)
+            && entry.is_fresh(now())
+        {
+            near.want(entry, length);
         }
         Ok(Found { entry, generation })
     }
@@ -198,9 +202,8 @@ impl Redis {
         self.near.as_ref().map(|near| &near.copies)
     }
 
-    /// Looks after what needs it; to be called more than once a second.
-    pub async fn keep(&self) {
-        self.probe().await;
+    /// Hears whether Redis tells of changes to the copies; to be called more than once a second.
+    pub async fn keep_copies(&self) {
         if let Some(near) = self.near.as_ref().filter(|_| self.is_up()) {
             near.keep(self.client.get_connection_info()).await;
         }
@@ -227,7 +230,7 @@ impl Redis {
     }
 
     /// Looks whether one that was left alone is back, when it is time.
-    async fn probe(&self) {
+    pub async fn probe(&self) {
         if self.breaker.probe_due().is_none_or(|due| due > Instant::now()) {
             return;
         }

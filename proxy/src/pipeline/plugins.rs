@@ -8,7 +8,6 @@ mod shown;
 
 use std::borrow::Cow;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;

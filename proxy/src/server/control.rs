@@ -25,6 +25,8 @@ const PROBE_TICK: Duration = Duration::from_millis(250);
 const CATALOGUE_EVERY: Duration = Duration::from_secs(30);
 /// How often the cache is looked after.
 const CACHE_EVERY: Duration = Duration::from_millis(500);
+/// Redis is asked whether it still tells of changes to copies this often.
+const COPIES_EVERY: Duration = Duration::from_millis(300);
 /// How often files are looked at for a change.
 const FILE_TICK: Duration = Duration::from_secs(1);
 /// Histogram samples are folded into buckets this often; until then they take memory.
@@ -60,6 +62,7 @@ async fn supervise(server: Server, mut watched: Watched) -> Result<(), String> {
     let keepers = keeper::run(Arc::clone(&server.shared), Arc::clone(&pool), commands);
     tokio::spawn(keepers);
     tokio::spawn(keep_cache(Arc::clone(&server.shared)));
+    tokio::spawn(keep_copies(Arc::clone(&server.shared)));
     tokio::spawn(keep_digests(Arc::clone(&server.shared), Arc::clone(&pool)));
     tokio::spawn(keep_lists(Arc::clone(&server.shared), Arc::clone(&pool)));
     if let Err(cause) = relieve_predecessor() {
@@ -214,6 +217,16 @@ async fn keep_cache(shared: Arc<Shared>) {
         ticks.tick().await;
         let cache = Arc::clone(&shared.snapshot.load().cache);
         cache.keep().await;
+    }
+}
+
+/// Apart from the rest, which may take its time: without it copies are not given.
+async fn keep_copies(shared: Arc<Shared>) {
+    let mut ticks = interval(COPIES_EVERY);
+    loop {
+        ticks.tick().await;
+        let cache = Arc::clone(&shared.snapshot.load().cache);
+        cache.keep_copies().await;
     }
 }
 

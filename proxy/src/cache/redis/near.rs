@@ -1,8 +1,9 @@
 //! Copies of answers that Redis gave lately, good for as long as it tells of no change.
 //!
 //! A copy is given when all that Redis told, up to this moment, has been looked at, and when it has told something
-//! within the last second. What is dropped anywhere is thus not given from here either; only where the network is cut
-//! may it be given for that second.
+//! within the last second. What is dropped anywhere is thus not given from here either once Redis's word of it is here;
+//! where the network is cut it may be given for that second. Copies are made anew from time to time: Redis sees what is
+//! in use, and what it tells nothing of, such as `SWAPDB`, counts then.
 
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ use crate::cache::entry::Entry;
 use crate::cache::key::Key;
 use crate::cache::now;
 
+/// Copies are made anew so often.
+const RENEW: Duration = Duration::from_secs(30);
+/// The largest answer that is copied, as Redis has it, in bytes.
+const MAX_BYTES: usize = 256 * 1024;
 /// Until a connection is tried again after one that failed.
 const RETRY: Duration = Duration::from_secs(2);
 /// The same after Redis has refused.
@@ -33,6 +38,8 @@ pub(super) struct Near {
     /// Redis has been asked for something that was not looked at yet.
     waiting: AtomicBool,
     watching: Mutex<Watching>,
+    /// When the copies were dropped last, to be made anew.
+    renewed: Mutex<Instant>,
 }
 
 #[derive(Debug)]
@@ -49,6 +56,7 @@ impl Near {
             copies: Bounded::new(bytes),
             waiting: AtomicBool::new(false),
             watching: Mutex::new(Watching::Off(Instant::now(), None)),
+            renewed: Mutex::new(Instant::now()),
         }
     }
 
@@ -63,9 +71,12 @@ impl Near {
         (current == Some(true) && self.copies.has(&entry)).then_some(entry)
     }
 
-    /// The answer under `key`, of `owner` by `model`, is worth a copy.
-    pub(super) fn want(&self, key: &Key, owner: &str, model: &str) {
-        self.told(|watch| watch.ask(key, owner, model));
+    /// Redis has just given `entry`, which takes it so many `bytes`: it is worth a copy.
+    pub(super) fn want(&self, entry: &Entry, bytes: usize) {
+        if bytes > MAX_BYTES || self.copies.get(&entry.key, now()).is_some() {
+            return;
+        }
+        self.told(|watch| watch.ask(&entry.key, &entry.facts.owner, &entry.facts.model));
     }
 
     /// The answer under `key` was changed or dropped.
@@ -96,7 +107,7 @@ impl Near {
             Told::AllChanged => self.copies.clear(),
         });
         let done = told.and_then(|()| and(watch));
-        self.waiting.store(watch.is_waiting(), Ordering::Release);
+        self.waiting.store(done.is_ok() && watch.is_waiting(), Ordering::Release);
         match done {
             Ok(value) => Some(value),
             Err(cause) => {
@@ -111,7 +122,7 @@ impl Near {
     /// Looks after the connection; to be called more than once a second.
     pub(super) async fn keep(&self, to: &ConnectionInfo) {
         if self.told(Watch::ping).is_some() {
-            return;
+            return self.renew();
         }
         if matches!(&*self.watching.lock(), Watching::Off(at, _) if *at > Instant::now()) {
             return;
@@ -123,7 +134,16 @@ impl Near {
         }
     }
 
+    fn renew(&self) {
+        let mut renewed = self.renewed.lock();
+        if renewed.elapsed() >= RENEW {
+            *renewed = Instant::now();
+            self.copies.clear();
+        }
+    }
+
     fn off(&self, trouble: Trouble) {
+        tracing::debug!(cause = %trouble, "the cache's Redis cannot be asked to tell of changes");
         let mut watching = self.watching.lock();
         let after = match &trouble {
             Trouble::Refused(_) => RETRY_REFUSED,

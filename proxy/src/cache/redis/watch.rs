@@ -22,10 +22,10 @@ use crate::cache::key::Key;
 
 /// For so long what was told last is relied on. A network that is cut tells nothing.
 const TRUST: Duration = Duration::from_secs(1);
-/// Answers asked for at one time.
-const MAX_ASKED: usize = 256;
-/// Bytes that are kept until the rest has come.
-const MAX_UNREAD: usize = 16 << 20;
+/// Answers asked for at one time: somebody reads them all.
+const MAX_ASKED: usize = 16;
+/// Bytes that are kept until the rest of a value has come.
+const MAX_UNREAD: usize = 4 << 20;
 
 /// The connection.
 #[derive(Debug)]
@@ -89,6 +89,7 @@ impl Watch {
         match to.addr() {
             ConnectionAddr::Tcp(host, port) => {
                 let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
                 let unread = greet(&mut stream, to).await?;
                 Ok(Self::over(stream.into_std()?.into(), current, unread))
             }
@@ -123,12 +124,11 @@ impl Watch {
     /// When the connection has failed.
     pub(super) fn ask(&mut self, key: &Key, owner: &str, model: &str) -> io::Result<()> {
         let asked = Expected::Answer(Some(*key));
-        if self.expected.len() >= MAX_ASKED || self.expected.contains(&asked) {
+        if self.expected.len() >= 2 * MAX_ASKED || self.expected.contains(&asked) {
             return Ok(());
         }
         self.expected.extend([Expected::Generation, asked]);
-        self.send(&generations(owner, model))?;
-        self.send(&Cmd::get(name(key)))
+        self.send(&[generations(owner, model), Cmd::get(name(key))])
     }
 
     /// Asks whether Redis is there, unless it has been asked for something already.
@@ -145,7 +145,7 @@ impl Watch {
             Some(_) => Ok(()),
             None => {
                 self.expected.push_back(Expected::Pong(Instant::now()));
-                self.send(&Cmd::ping())
+                self.send(&[Cmd::ping()])
             }
         }
     }
@@ -167,24 +167,31 @@ impl Watch {
         if !self.unsent.is_empty() {
             self.flush()?;
         }
+        // With the greeting's answers something may have come.
+        self.read(&mut each)?;
         let mut part = [0; 8192];
         loop {
             match (&self.socket).read(&mut part) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(length) => self.unread.extend_from_slice(&part[..length]),
-                Err(cause) if cause.kind() == ErrorKind::WouldBlock => break,
-                Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
+                Err(cause) if cause.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(cause) if cause.kind() == ErrorKind::Interrupted => continue,
                 Err(cause) => return Err(cause),
             }
+            self.read(&mut each)?;
             if self.unread.len() > MAX_UNREAD {
                 return Err(ErrorKind::InvalidData.into());
             }
         }
+    }
+
+    /// Reads the values that have come whole.
+    fn read(&mut self, each: &mut impl FnMut(Told)) -> io::Result<()> {
         let (unread, mut taken) = (std::mem::take(&mut self.unread), 0);
         while let Some((value, length)) =
             resp::read(&unread[taken..]).map_err(|_| ErrorKind::InvalidData)?
         {
-            self.tell(&value, &mut each)?;
+            self.tell(&value, each)?;
             taken += length;
         }
         self.unread = unread;
@@ -194,7 +201,15 @@ impl Watch {
 
     fn tell(&mut self, value: &Value<'_>, each: &mut impl FnMut(Told)) -> io::Result<()> {
         if let Value::Push(parts) = value {
-            changes(parts, each);
+            let mut all = false;
+            changes(parts, &mut |told| {
+                all |= matches!(told, Told::AllChanged);
+                each(told);
+            });
+            // One whose generation was read before is judged by one that is no more, and Redis has told of its end.
+            if all {
+                self.give_up(|_| true);
+            }
             return Ok(());
         }
         match (self.expected.pop_front(), value) {
@@ -217,8 +232,8 @@ impl Watch {
         Ok(())
     }
 
-    fn send(&mut self, command: &Cmd) -> io::Result<()> {
-        command.write_packed_command(&mut self.unsent);
+    fn send(&mut self, commands: &[Cmd]) -> io::Result<()> {
+        commands.iter().for_each(|command| command.write_packed_command(&mut self.unsent));
         self.flush()
     }
 
@@ -247,12 +262,17 @@ async fn greet(
     if let Some(password) = settings.password() {
         hello.arg("AUTH").arg(settings.username().unwrap_or("default")).arg(password);
     }
-    let mut select = redis::cmd("SELECT");
-    select.arg(settings.db());
     let mut track = redis::cmd("CLIENT");
     track.arg("TRACKING").arg("ON");
+    let mut commands = vec![hello, track];
+    // Not everybody who may read may choose.
+    if settings.db() != 0 {
+        let mut select = redis::cmd("SELECT");
+        select.arg(settings.db());
+        commands.push(select);
+    }
     let mut unread = Vec::new();
-    for command in [hello, select, track] {
+    for command in commands {
         stream.write_all(&command.get_packed_command()).await?;
         let length = loop {
             let read = resp::read(&unread).map_err(|_| Trouble::Failed(ErrorKind::InvalidData))?;

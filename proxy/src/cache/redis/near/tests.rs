@@ -22,14 +22,14 @@ fn fresh(name: &str) -> Entry {
     entry
 }
 
+/// No generation was ever raised.
+const GENERATION: &[u8] = b"*3\r\n$-1\r\n_\r\n$1\r\n0\r\n";
+
 /// What Redis says to who asks for `entry`.
 fn answer(entry: &Entry) -> Vec<u8> {
     let bytes = entry.encode();
-    let mut answer = b"*3\r\n$-1\r\n_\r\n$1\r\n0\r\n".to_vec();
-    answer.extend(format!("${}\r\n", bytes.len()).bytes());
-    answer.extend(bytes);
-    answer.extend(b"\r\n");
-    answer
+    let length = format!("${}\r\n", bytes.len());
+    [GENERATION, length.as_bytes(), &bytes, b"\r\n"].concat()
 }
 
 fn changed(name: &str) -> Vec<u8> {
@@ -37,7 +37,7 @@ fn changed(name: &str) -> Vec<u8> {
 }
 
 fn want(near: &Near, entry: &Entry) {
-    near.want(&entry.key, &entry.facts.owner, &entry.facts.model);
+    near.want(entry, entry.encode().len());
 }
 
 /// What was asked for, so far.
@@ -100,6 +100,49 @@ async fn what_is_dropped_here_does_not_come_back_with_an_answer_on_its_way() {
         dropped(&near);
         assert!(near.get(&entry.key).is_none());
     }
+}
+
+#[tokio::test]
+async fn a_change_between_a_generation_and_its_answer_makes_it_no_copy() {
+    for change in [changed(super::super::GENERATIONS), b">2\r\n+invalidate\r\n_\r\n".into()] {
+        let (near, mut theirs) = near();
+        let entry = fresh("a");
+        want(&near, &entry);
+        tell(&mut theirs, GENERATION);
+        tell(&mut theirs, &change);
+        tell(&mut theirs, &answer(&entry)[GENERATION.len()..]);
+        assert!(near.get(&entry.key).is_none(), "{}", change.escape_ascii());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_are_made_anew_from_time_to_time() {
+    let (near, mut theirs) = near();
+    let to = "redis://127.0.0.1:1".into_connection_info().expect("an address");
+    let entry = fresh("a");
+    want(&near, &entry);
+    tell(&mut theirs, &answer(&entry));
+    let mut seconds = 0;
+    while near.get(&entry.key).is_some() {
+        tokio::time::advance(Duration::from_millis(500)).await;
+        near.keep(&to).await;
+        tell(&mut theirs, b"+PONG\r\n");
+        seconds += 1;
+        assert!(seconds <= 60);
+    }
+    assert_eq!(seconds, 60);
+    want(&near, &entry);
+    tell(&mut theirs, &answer(&entry));
+    assert!(near.get(&entry.key).is_some());
+}
+
+#[tokio::test]
+async fn a_large_answer_is_no_copy() {
+    let (near, mut theirs) = near();
+    let entry = fresh("a");
+    near.want(&entry, MAX_BYTES + 1);
+    want(&near, &fresh("b"));
+    assert!(!asked(&mut theirs).contains(&super::super::name(&entry.key)));
 }
 
 #[tokio::test]
