@@ -36,6 +36,11 @@ async fn is_known(gateway: &Gateway, body: &str) -> bool {
     }
 }
 
+async fn drop_from(gateway: &Gateway, path: &str) {
+    let delete = format!("DELETE /api/cache/entries{path} HTTP/1.1\r\nHost: x");
+    assert_eq!(request(gateway.admin, &delete, b"").await.status, 200, "{path}");
+}
+
 async fn two_on(redis: &Redis) -> (Simulator, Gateway, Gateway) {
     let host = simulator(Settings::default()).await;
     let (first, second) = (gateway(&redis.url(), &host), gateway(&redis.url(), &host));
@@ -72,8 +77,7 @@ async fn what_one_replica_drops_no_other_gives() {
         copied(&redis, &second, &body).await;
         let entry = ask(&first, &body).await.header("x-cache-entry").expect("an entry").to_owned();
         let path = drop.replace("/ENTRY", &format!("/{entry}")).replace("MODEL", crate::MODEL);
-        let delete = format!("DELETE /api/cache/entries{path} HTTP/1.1\r\nHost: x");
-        assert_eq!(request(second.admin, &delete, b"").await.status, 200, "{path}");
+        drop_from(&second, &path).await;
         assert!(!is_known(&first, &body).await, "round {round}: {path}");
         assert!(!is_known(&second, &body).await, "round {round}: {path}");
     }
@@ -143,5 +147,30 @@ async fn a_password_opens_that_connection_too() {
             gateway.metric("sluicegate_cache_entries").await == 1.0
         })
         .await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_was_dropped_under_load_stays() {
+    let Some(redis) = Redis::start() else { return };
+    let (_host, first, second) = two_on(&redis).await;
+    let bodies: Vec<String> = (0..8).map(|n| cool(&format!("hi {n}"), "")).collect();
+    for round in 0..10 {
+        let ask_all = async |gateway: &Gateway| {
+            for body in bodies.iter().cycle().take(40) {
+                outcome(gateway, body).await;
+            }
+        };
+        let drop_all = async || {
+            for path in ["?all=true", "?owner=anonymous"].repeat(10) {
+                drop_from(&second, path).await;
+            }
+        };
+        tokio::join!(ask_all(&first), ask_all(&second), ask_all(&first), drop_all());
+        drop_from(&first, "?all=true").await;
+        for body in &bodies {
+            assert!(!is_known(&first, body).await, "round {round}");
+            assert!(!is_known(&second, body).await, "round {round}");
+        }
     }
 }

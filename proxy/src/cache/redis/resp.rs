@@ -176,4 +176,16 @@ mod tests {
         }
         assert_eq!(read(b"*18446744073709551615\r\n"), Ok(None));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_read_within_its_bounds(bytes: Vec<u8>, kind in "[>*%~$+_-][0-9]{0,2}\r\n") {
+            for bytes in [&bytes, &[kind.as_bytes(), &bytes].concat()] {
+                if let Ok(Some((_, length))) = read(bytes) {
+                    proptest::prop_assert!((1..=bytes.len()).contains(&length));
+                    proptest::prop_assert!(read(&bytes[..length - 1]) == Ok(None));
+                }
+            }
+        }
+    }
 }
