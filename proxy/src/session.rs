@@ -115,13 +115,21 @@ impl Session {
         }
     }
 
-    /// Sends the head of an answer whose body follows in parts.
+    /// Begins an answer whose body follows in parts. Its head goes out with the first of them, or when it is
+    /// [flushed](Self::flush).
     pub async fn begin(&mut self, head: Head) -> Result<(), ClientGone> {
         match &mut self.protocol {
-            Protocol::Http1(connection) => {
-                connection.begin(head, self.head.version, self.write_limit).await
-            }
+            Protocol::Http1(connection) => connection.begin(head, self.head.version).await,
             Protocol::Http2(stream) => stream.begin(head, self.write_limit).await,
+        }
+    }
+
+    /// Sends what was begun and not sent yet.
+    pub async fn flush(&mut self) -> Result<(), ClientGone> {
+        match &mut self.protocol {
+            Protocol::Http1(connection) => connection.flush(self.write_limit).await,
+            // Its head went out at once.
+            Protocol::Http2(_) => Ok(()),
         }
     }
 

@@ -303,8 +303,7 @@ impl Pipeline {
     ) -> Result<(), Stop> {
         ctx.streamed = shape != Shape::Whole;
         if ctx.committed {
-            session.part(body).await?;
-            return Ok(session.end(Bytes::new()).await?);
+            return Ok(session.end(body).await?);
         }
         let mut head = Head::new(StatusCode::OK);
         head.set("content-type", content_type(shape));

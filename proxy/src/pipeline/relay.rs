@@ -183,8 +183,7 @@ async fn no_stream(
         ("the upstream answered without a stream".to_owned(), None)
     };
     let unit = unit.unwrap_or_else(|| watch.failure(&message, "upstream_failed"));
-    session.part(unit).await?;
-    session.end(Bytes::new()).await?;
+    session.end(unit).await?;
     Err(Stop::Cut(message))
 }
 
@@ -195,8 +194,7 @@ pub(super) async fn fail_committed(
     error: &Error,
 ) -> Result<(), Stop> {
     let watch = Watch::new(Grammar::of(ctx.endpoint), false);
-    session.part(watch.refusal(error)).await?;
-    Ok(session.end(Bytes::new()).await?)
+    Ok(session.end(watch.refusal(error)).await?)
 }
 
 /// Passes a large answer on as it comes. A client cannot be told of a failure in the middle but by

@@ -71,7 +71,12 @@ impl Pipeline {
                     return last(session, source, ticket, (bytes, why), ctx).await;
                 }
             };
-            if !bytes.is_empty() {
+            if bytes.is_empty() {
+                // A client may wait for the head alone.
+                if session.flush().await.is_err() {
+                    return leave(source, ticket);
+                }
+            } else {
                 between_events = bytes.ends_with(b"\n\n");
                 let mut sending = pin!(session.part(bytes));
                 let sent = tokio::select! {
@@ -109,7 +114,7 @@ impl Pipeline {
         self.follow_stream(session, snapshot, following, ctx).await
     }
 
-    /// Sends on what another request's stream brings; the head was sent.
+    /// Sends on what another request's stream brings, after its own beginning.
     pub(super) async fn follow_stream(
         &self,
         session: &mut Session,
@@ -117,6 +122,7 @@ impl Pipeline {
         Following { mut follower, mut between_events }: Following,
         ctx: &mut Ctx,
     ) -> Result<(), Stop> {
+        session.flush().await?;
         loop {
             let news = tokio::select! {
                 biased;
@@ -152,7 +158,7 @@ impl Pipeline {
     }
 }
 
-/// Sends the head of a stream, unless it was sent while the client waited.
+/// Begins a stream, unless that was done while the client waited.
 pub(super) async fn begin_stream(
     session: &mut Session,
     mut head: Head,
@@ -240,10 +246,7 @@ async fn last(
     source.settle(why.as_deref());
     ctx.usage = source.usage();
     ctx.shaper = source.shaper.take();
-    let mut sending = pin!(async {
-        session.part(bytes).await?;
-        session.end(Bytes::new()).await
-    });
+    let mut sending = pin!(session.end(bytes));
     let sent = tokio::select! {
         biased;
         sent = &mut sending => sent,

@@ -53,8 +53,10 @@ pub struct Http1 {
     unasked: bool,
     /// How the answer being sent ends.
     answer: Framing,
-    /// Whether its head was sent, and its end was not.
+    /// Whether it was begun, and not ended.
     begun: bool,
+    /// Its head, which goes out with the first part of it.
+    unsent: Vec<u8>,
     /// Whether a write was begun, and not ended: what is written next would stand in the middle of it.
     writing: bool,
 }
@@ -71,6 +73,7 @@ impl Http1 {
             unasked: false,
             answer: Framing::Length(0),
             begun: false,
+            unsent: Vec::new(),
             writing: false,
         }
     }
@@ -165,7 +168,6 @@ impl Http1 {
         &mut self,
         mut head: Head,
         version: Version,
-        limit: Duration,
     ) -> Result<(), ClientGone> {
         let bodiless = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = head.text("content-length").and_then(|length| length.parse().ok());
@@ -185,7 +187,15 @@ impl Http1 {
                 Framing::Close
             }
         };
-        let head = self.open(head, version).await?;
+        self.unsent = self.open(head, version).await?;
+        Ok(())
+    }
+
+    pub(super) async fn flush(&mut self, limit: Duration) -> Result<(), ClientGone> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let head = std::mem::take(&mut self.unsent);
         self.write([&head], limit).await
     }
 
@@ -240,29 +250,34 @@ impl Http1 {
         if bytes.is_empty() {
             return Ok(());
         }
+        let head = std::mem::take(&mut self.unsent);
         match &mut self.answer {
             Framing::Chunked => {
                 let size = ChunkSize::of(bytes.len());
-                self.write([size.text(), &bytes, b"\r\n"], limit).await
+                self.write([&head, size.text(), &bytes, b"\r\n"], limit).await
             }
             Framing::Length(left) => {
                 *left = left.checked_sub(bytes.len() as u64).ok_or(ClientGone)?;
-                self.write([&bytes], limit).await
+                self.write([&head, &bytes], limit).await
             }
-            Framing::Close => self.write([&bytes], limit).await,
+            Framing::Close => self.write([&head, &bytes], limit).await,
         }
     }
 
     pub(super) async fn end(&mut self, bytes: Bytes, limit: Duration) -> Result<(), ClientGone> {
         self.begun = false;
         match self.answer {
-            Framing::Chunked if bytes.is_empty() => self.write([b"0\r\n\r\n"], limit).await,
             Framing::Chunked => {
+                let head = std::mem::take(&mut self.unsent);
+                if bytes.is_empty() {
+                    return self.write([&head, b"0\r\n\r\n"], limit).await;
+                }
                 let size = ChunkSize::of(bytes.len());
-                self.write([size.text(), &bytes, b"\r\n0\r\n\r\n"], limit).await
+                self.write([&head, size.text(), &bytes, b"\r\n0\r\n\r\n"], limit).await
             }
             Framing::Length(_) | Framing::Close => {
                 self.part(bytes, limit).await?;
+                self.flush(limit).await?;
                 // Less than was announced: only the end of the connection can tell it.
                 self.keep_alive &= self.answer == Framing::Length(0);
                 Ok(())
@@ -350,7 +365,58 @@ impl ChunkSize {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    /// A connection whose client has asked for something, and that client.
+    async fn asked() -> (Http1, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut client = TcpStream::connect(address).await.expect("connects");
+        let (stream, _) = listener.accept().await.expect("a connection");
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("asks");
+        let mut connection = Http1::new(Io::Plain(stream));
+        connection.read_head().await.expect("a head");
+        (connection, client)
+    }
+
+    async fn received(client: &mut TcpStream, end: &str) -> String {
+        let mut got = Vec::new();
+        while !got.ends_with(end.as_bytes()) {
+            assert_ne!(client.read_buf(&mut got).await.expect("reads"), 0);
+        }
+        String::from_utf8(got).expect("ASCII")
+    }
+
+    #[tokio::test]
+    async fn a_head_goes_out_with_what_follows_or_when_it_is_flushed() {
+        let limit = Duration::from_secs(5);
+        let (mut connection, mut client) = asked().await;
+        let head = || Head::new(StatusCode::OK);
+        connection.begin(head(), Version::HTTP_11).await.expect("begun");
+        let nothing = timeout(Duration::from_millis(20), client.readable()).await;
+        assert!(nothing.is_err(), "the head waits for what follows");
+        connection.flush(limit).await.expect("taken");
+        let text = received(&mut client, "\r\n\r\n").await;
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n"), "{text}");
+        connection.part(Bytes::from_static(b"a"), limit).await.expect("taken");
+        connection.end(Bytes::from_static(b"b"), limit).await.expect("taken");
+        assert_eq!(received(&mut client, "0\r\n\r\n").await, "1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
+        for (body, sent) in [("", "0\r\n\r\n"), ("c", "1\r\nc\r\n0\r\n\r\n")] {
+            connection.begin(head(), Version::HTTP_11).await.expect("begun");
+            connection.end(Bytes::from_static(body.as_bytes()), limit).await.expect("taken");
+            let text = received(&mut client, "\r\n0\r\n\r\n").await;
+            let (_, rest) = text.split_once("\r\n\r\n").expect("a head");
+            assert_eq!(rest, sent);
+        }
+        let mut empty = head();
+        empty.set("content-length", "0");
+        connection.begin(empty, Version::HTTP_11).await.expect("begun");
+        connection.end(Bytes::new(), limit).await.expect("taken");
+        assert!(received(&mut client, "\r\n\r\n").await.contains("content-length: 0"));
+    }
 
     #[test]
     fn sizes_of_chunks_are_hexadecimal() {
