@@ -52,6 +52,10 @@ impl Pipeline {
         if ctx.client_gone || begin_stream(session, head, ctx).await.is_err() {
             return leave(source, ticket);
         }
+        // Plugins may take their time.
+        if source.shaper.is_some() && session.flush().await.is_err() {
+            return leave(source, ticket);
+        }
         let mut step = source.first().await;
         let mut between_events = true;
         let mut unyielded = 0;

@@ -250,17 +250,16 @@ impl Http1 {
         if bytes.is_empty() {
             return Ok(());
         }
+        if let Framing::Length(left) = &mut self.answer {
+            *left = left.checked_sub(bytes.len() as u64).ok_or(ClientGone)?;
+        }
         let head = std::mem::take(&mut self.unsent);
-        match &mut self.answer {
+        match self.answer {
             Framing::Chunked => {
                 let size = ChunkSize::of(bytes.len());
                 self.write([&head, size.text(), &bytes, b"\r\n"], limit).await
             }
-            Framing::Length(left) => {
-                *left = left.checked_sub(bytes.len() as u64).ok_or(ClientGone)?;
-                self.write([&head, &bytes], limit).await
-            }
-            Framing::Close => self.write([&head, &bytes], limit).await,
+            Framing::Length(_) | Framing::Close => self.write([&head, &bytes], limit).await,
         }
     }
 

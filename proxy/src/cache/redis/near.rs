@@ -21,7 +21,7 @@ use crate::cache::entry::Entry;
 use crate::cache::key::Key;
 use crate::cache::now;
 
-/// Copies are made anew so often.
+/// Copies are made anew, over a new connection, so often: its name may have become another server's.
 const RENEW: Duration = Duration::from_secs(30);
 /// The largest answer that is copied, as Redis has it, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
@@ -38,7 +38,7 @@ pub(super) struct Near {
     /// Redis has been asked for something that was not looked at yet.
     waiting: AtomicBool,
     watching: Mutex<Watching>,
-    /// When the copies were dropped last, to be made anew.
+    /// When that was done last.
     renewed: Mutex<Instant>,
 }
 
@@ -121,25 +121,25 @@ impl Near {
 
     /// Looks after the connection; to be called more than once a second.
     pub(super) async fn keep(&self, to: &ConnectionInfo) {
-        if self.told(Watch::ping).is_some() {
-            return self.renew();
+        let renew = self.renewed.lock().elapsed() >= RENEW;
+        if !renew && self.told(Watch::ping).is_some() {
+            return;
         }
         if matches!(&*self.watching.lock(), Watching::Off(at, _) if *at > Instant::now()) {
             return;
         }
         let late = || Err(Trouble::Failed(io::ErrorKind::TimedOut));
         match timeout(CONNECT, Watch::open(to)).await.unwrap_or_else(|_| late()) {
-            Ok(watch) => *self.watching.lock() = Watching::On(watch),
+            Ok(watch) => self.on(watch),
             Err(trouble) => self.off(trouble),
         }
     }
 
-    fn renew(&self) {
-        let mut renewed = self.renewed.lock();
-        if renewed.elapsed() >= RENEW {
-            *renewed = Instant::now();
-            self.copies.clear();
-        }
+    fn on(&self, watch: Watch) {
+        *self.renewed.lock() = Instant::now();
+        let mut watching = self.watching.lock();
+        *watching = Watching::On(watch);
+        self.copies.clear();
     }
 
     fn off(&self, trouble: Trouble) {
@@ -154,6 +154,7 @@ impl Near {
             tracing::info!(%cause, "the cache's Redis tells of no changes: it is asked for every answer");
         }
         *watching = Watching::Off(Instant::now() + after, Some(trouble));
+        self.copies.clear();
     }
 }
 
