@@ -336,14 +336,17 @@ pub fn items(text: &str) -> Result<Vec<&str>, Malformed> {
     Ok(items)
 }
 
-/// What the JSON string `text` says; half a surrogate pair says nothing.
+/// What the JSON string `text` says, which is a value that was read; half a surrogate pair says nothing.
 ///
 /// # Errors
 /// When it is no string.
 pub fn string(text: &str) -> Result<Cow<'_, str>, Malformed> {
     let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match inner {
-        Some(inner) if plain(inner.as_bytes()) == inner.len() => Ok(Cow::Borrowed(inner)),
+        // All else that a string may not hold as it is was not read.
+        Some(inner) if memchr::memchr(b'\\', inner.as_bytes()).is_none() => {
+            Ok(Cow::Borrowed(inner))
+        }
         _ => serde_json::from_str::<String>(text).map(Cow::Owned).map_err(|_| Malformed),
     }
 }

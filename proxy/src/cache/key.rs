@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::canonical::Canonical;
 
 /// Changes with the meaning of keys, so that those of another version are never found.
-const VERSION: &[u8] = b"sluicegate cache key 1";
+const VERSION: &[u8] = b"sluicegate key 2";
 
 /// A scope's digest.
 pub type Scope = [u8; 32];
@@ -27,7 +27,8 @@ impl Key {
     pub fn new(scope: &Scope, text: Option<&str>) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(scope);
-        part(&mut hasher, text.map(str::as_bytes));
+        hasher.update(&length(text.map(str::as_bytes)).to_le_bytes());
+        hasher.update(text.unwrap_or_default().as_bytes());
         Self(*hasher.finalize().as_bytes())
     }
 
@@ -116,31 +117,31 @@ impl Within<'_> {
     /// The scope of `request`.
     #[must_use]
     pub fn scope(&self, request: &Canonical) -> Scope {
-        let mut hasher = Hasher::new();
-        part(&mut hasher, Some(VERSION));
-        part(&mut hasher, self.owner.map(str::as_bytes));
-        part(&mut hasher, Some(self.endpoint.as_bytes()));
-        part(&mut hasher, Some(self.model.as_bytes()));
-        part(&mut hasher, Some(self.weights.as_bytes()));
-        part(&mut hasher, Some(self.chain));
-        part(&mut hasher, Some(self.headers));
-        part(&mut hasher, self.extra.map(str::as_bytes));
-        part(&mut hasher, Some(&request.frame));
-        *hasher.finalize().as_bytes()
+        let parts = [
+            Some(VERSION),
+            self.owner.map(str::as_bytes),
+            Some(self.endpoint.as_bytes()),
+            Some(self.model.as_bytes()),
+            Some(self.weights.as_bytes()),
+            Some(self.chain),
+            Some(self.headers),
+            self.extra.map(str::as_bytes),
+            Some(&request.frame),
+        ];
+        // Hashed in one go: that takes half the time of many small ones.
+        let mut all = Vec::with_capacity(384);
+        for bytes in parts {
+            all.extend_from_slice(&length(bytes).to_le_bytes());
+            all.extend_from_slice(bytes.unwrap_or_default());
+        }
+        *blake3::hash(&all).as_bytes()
     }
 }
 
-/// Nothing and an empty text are told apart, and so are any two divisions into parts.
-fn part(hasher: &mut Hasher, bytes: Option<&[u8]>) {
-    match bytes {
-        None => {
-            hasher.update(&u64::MAX.to_le_bytes());
-        }
-        Some(bytes) => {
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        }
-    }
+/// The length of a part, which stands before it: nothing and an empty text are told apart, and so are any two
+/// divisions into parts. Bodies are far shorter than what it can say.
+fn length(bytes: Option<&[u8]>) -> u32 {
+    bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1))
 }
 
 #[cfg(test)]
