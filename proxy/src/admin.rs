@@ -197,7 +197,8 @@ impl Admin {
             None => {
                 let message =
                     "no request of this id met a plugin lately; the id is in `x-request-id`";
-                Err(Error::new(Kind::UnknownPath, message))
+                let error = Error::new(Kind::UnknownPath, message);
+                Err(error.custom(StatusCode::NOT_FOUND.as_u16(), "unknown_request".into()))
             }
         }
     }

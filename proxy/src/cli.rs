@@ -44,7 +44,11 @@ enum Command {
     /// Check a configuration file and say what is wrong with it.
     Check {
         /// Configuration file (YAML).
-        file: PathBuf,
+        #[arg(required_unless_present = "config")]
+        file: Option<PathBuf>,
+        /// The same, as `serve` takes it.
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
     },
     /// Make API keys.
     Key {
@@ -72,7 +76,7 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => serve::run(config),
         Command::Status(options) => status::run(&options),
         Command::Model { command } => model::run(&command),
-        Command::Check { file } => check::run(&file),
+        Command::Check { file, config } => check::run(&file.or(config).unwrap_or_default()),
         Command::Key { command } => key::run(&command),
         Command::Cache { command } => cache::run(&command),
         Command::Plugin { command } => plugin::run(&command),

@@ -1,6 +1,6 @@
 //! What the response cache holds: listed, looked at, dropped.
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde::Serialize;
 
 use crate::cache::entry::Facts;
@@ -117,6 +117,7 @@ fn key(id: &str) -> Result<Key, Error> {
 
 fn absent() -> Error {
     Error::new(Kind::UnknownPath, "no such entry; it may have grown stale")
+        .custom(StatusCode::NOT_FOUND.as_u16(), "unknown_entry".into())
 }
 
 fn unavailable(_: Unavailable) -> Error {

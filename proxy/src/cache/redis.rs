@@ -2,11 +2,13 @@
 //! short wait at most, and nothing at all while its breaker is open.
 //!
 //! # Layout
+//! - `link`: a connection that outlives its own end
 //! - `near`: copies of what it gave lately
 //! - `watch`, `resp`: the connection on which it tells of changes to them, and what it says there
 //! - `news`: what replicas tell each other
 //! - [`vectors`]: those of questions, where it has vector sets
 
+mod link;
 mod near;
 mod news;
 mod resp;
@@ -22,6 +24,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult};
 use tokio::time::{Instant, timeout};
 
+use self::link::Link;
 use self::near::Near;
 use self::news::Hearing;
 use self::vectors::Support;
@@ -55,7 +58,7 @@ pub struct Redis {
     near: Option<Near>,
     /// A connection for each thread that asks: its driver runs there, so that no request wakes
     /// another thread.
-    links: Mutex<Vec<(ThreadId, ConnectionManager)>>,
+    links: Mutex<Vec<(ThreadId, Link)>>,
     breaker: Arc<Breaker>,
     /// Tells this process from the others.
     instance: String,
@@ -262,7 +265,7 @@ impl Redis {
     async fn ask<T>(
         &self,
         limit: Duration,
-        run: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,
+        run: impl AsyncFnOnce(&mut Link) -> RedisResult<T>,
     ) -> Result<T, Unavailable> {
         let Ok(pass) = self.breaker.try_pass() else { return Err(Unavailable) };
         match self.run(limit, run).await {
@@ -299,7 +302,7 @@ impl Redis {
     async fn run<T>(
         &self,
         limit: Duration,
-        run: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,
+        run: impl AsyncFnOnce(&mut Link) -> RedisResult<T>,
     ) -> Result<RedisResult<T>, &'static str> {
         let mut link = match self.link() {
             Ok(link) => link,
@@ -309,7 +312,7 @@ impl Redis {
     }
 
     /// This thread's connection, opened when first used.
-    fn link(&self) -> Result<ConnectionManager, RedisError> {
+    fn link(&self) -> Result<Link, RedisError> {
         let thread = std::thread::current().id();
         let mut links = self.links.lock();
         if let Some((_, link)) = links.iter().find(|(owner, _)| *owner == thread) {
@@ -319,7 +322,7 @@ impl Redis {
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(UNHURRIED))
             .set_number_of_retries(0);
-        let link = ConnectionManager::new_lazy_with_config(self.client.clone(), config)?;
+        let link = Link(ConnectionManager::new_lazy_with_config(self.client.clone(), config)?);
         links.push((thread, link.clone()));
         Ok(link)
     }

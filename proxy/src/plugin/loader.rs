@@ -90,7 +90,10 @@ impl Loader {
             .map_err(|cause| cause.to_string())?;
         let plugin = runtime
             .block_on(Plugin::load(&engine, wasm, host_settings(wanted), store))
-            .map_err(|cause| cause.to_string())?;
+            .map_err(|cause| match &wanted.source {
+                PluginSource::File(path) => format!("{}: {cause}", path.display()),
+                PluginSource::Builtin => cause.to_string(),
+            })?;
         let about = plugin.description();
         tracing::debug!(plugin = wanted.name, is = about.name, version = about.version, "loaded");
         Ok(Arc::new(Link::new(wanted.clone(), plugin)))

@@ -109,6 +109,22 @@ async fn a_redis_that_is_killed_and_comes_back_is_used_again() {
 }
 
 #[tokio::test]
+async fn connections_that_redis_closed_are_opened_anew_without_a_failure() {
+    let Some(redis) = Redis::start() else { return };
+    let host = simulator(Settings::default()).await;
+    let gateway = without_copies(&redis.url(), &host);
+    for round in 0..3 {
+        kept(&gateway, &cool("hi", "")).await;
+        redis.ask(&[b"CLIENT", b"KILL", b"TYPE", b"normal"]);
+        assert_eq!(outcome(&gateway, &cool("hi", "")).await, "hit-l1", "round {round}");
+        redis.ask(&[b"CLIENT", b"KILL", b"TYPE", b"normal"]);
+        let delete = "DELETE /api/cache/entries?all=true HTTP/1.1\r\nHost: x";
+        let dropped = sluicegate_test_support::request(gateway.admin, delete, b"").await;
+        assert_eq!(dropped.status, 200, "round {round}: {}", dropped.text());
+    }
+}
+
+#[tokio::test]
 async fn a_redis_that_never_was_is_no_reason_not_to_serve() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = simulator(Settings::default()).await;
