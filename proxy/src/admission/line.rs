@@ -29,9 +29,10 @@ use tokio::time::Instant;
 
 use self::accounts::Accounts;
 use self::loads::{Drain, Loading};
-use self::memory::{Headroom, Memory, Resident, plain};
+use self::memory::{Headroom, Memory, Resident};
 use self::models::{Model, Models, Waiter};
 use super::decision::{Decision, Offload, Standing, decide};
+use crate::ollama::plain;
 
 pub use self::loads::Load;
 

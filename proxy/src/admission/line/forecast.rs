@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::memory::plain;
 use super::models::{Model, Waiter};
 use super::{Line, Presence, Ticket};
 use crate::admission::eviction::DEFAULT_RELOAD;
+use crate::ollama::plain;
 
 /// A client is never told to come back sooner.
 const SOONEST: Duration = Duration::from_secs(1);

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::memory::{Resident, plain, plain_name};
+use super::memory::{Resident, plain_name};
 use super::models::Model;
 use super::{Ask, Line, Presence, Priority, Ticket};
 use crate::admission::decision::Decision;
 use crate::admission::eviction::{Candidate, plan};
+use crate::ollama::plain;
 
 /// A load to be carried out: evict, load, then tell how it went.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -92,13 +92,7 @@ impl Memory {
     }
 }
 
-/// A model's name without `:latest`, which Ollama adds where no tag is given.
-#[must_use]
-pub(super) fn plain(model: &str) -> &str {
-    model.strip_suffix(":latest").unwrap_or(model)
-}
-
-/// The same of a shared name; allocates only where there is something to drop.
+/// A shared name as [`plain`](crate::ollama::plain) has it; allocates only where there is something to drop.
 #[must_use]
 pub(super) fn plain_name(model: &Arc<str>) -> Arc<str> {
     model.strip_suffix(":latest").map_or_else(|| Arc::clone(model), Arc::from)

@@ -7,8 +7,9 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-use super::memory::{plain, plain_name};
+use super::memory::plain_name;
 use super::{Ask, Priority};
+use crate::ollama::plain;
 
 /// Models that nobody uses are remembered up to this number, the least recently used forgotten.
 const MAX_KNOWN: usize = 256;
