@@ -345,6 +345,7 @@ pub fn string(text: &str) -> Result<Cow<'_, str>, Malformed> {
     match inner {
         // All else that a string may not hold as it is was not read.
         Some(inner) if memchr::memchr(b'\\', inner.as_bytes()).is_none() => {
+            debug_assert_eq!(plain(inner.as_bytes()), inner.len(), "it was not read");
             Ok(Cow::Borrowed(inner))
         }
         _ => serde_json::from_str::<String>(text).map(Cow::Owned).map_err(|_| Malformed),

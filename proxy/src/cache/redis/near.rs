@@ -38,8 +38,6 @@ pub(super) struct Near {
     /// Redis has been asked for something that was not looked at yet.
     waiting: AtomicBool,
     watching: Mutex<Watching>,
-    /// When that was done last.
-    renewed: Mutex<Instant>,
 }
 
 #[derive(Debug)]
@@ -56,7 +54,6 @@ impl Near {
             copies: Bounded::new(bytes),
             waiting: AtomicBool::new(false),
             watching: Mutex::new(Watching::Off(Instant::now(), None)),
-            renewed: Mutex::new(Instant::now()),
         }
     }
 
@@ -121,8 +118,11 @@ impl Near {
 
     /// Looks after the connection; to be called more than once a second.
     pub(super) async fn keep(&self, to: &ConnectionInfo) {
-        let renew = self.renewed.lock().elapsed() >= RENEW;
-        if !renew && self.told(Watch::ping).is_some() {
+        let is_young = |watch: &mut Watch| match watch.opened.elapsed() < RENEW {
+            true => watch.ping().map(|()| true),
+            false => Ok(false),
+        };
+        if self.told(is_young) == Some(true) {
             return;
         }
         if matches!(&*self.watching.lock(), Watching::Off(at, _) if *at > Instant::now()) {
@@ -136,7 +136,6 @@ impl Near {
     }
 
     fn on(&self, watch: Watch) {
-        *self.renewed.lock() = Instant::now();
         let mut watching = self.watching.lock();
         *watching = Watching::On(watch);
         self.copies.clear();

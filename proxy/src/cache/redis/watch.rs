@@ -38,6 +38,7 @@ pub(super) struct Watch {
     generation: Generation,
     /// What changed before is known.
     current: Instant,
+    pub(super) opened: Instant,
 }
 
 /// What Redis was asked for.
@@ -85,27 +86,28 @@ impl Watch {
     /// # Errors
     /// When there is no connection, or Redis refuses.
     pub(super) async fn open(to: &ConnectionInfo) -> Result<Self, Trouble> {
-        let current = Instant::now();
+        let opened = Instant::now();
         match to.addr() {
             ConnectionAddr::Tcp(host, port) => {
                 let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
                 let unread = greet(&mut stream, to).await?;
-                Ok(Self::over(stream.into_std()?.into(), current, unread))
+                Ok(Self::over(stream.into_std()?.into(), opened, unread))
             }
             ConnectionAddr::Unix(path) => {
                 let mut stream = UnixStream::connect(path).await?;
                 let unread = greet(&mut stream, to).await?;
-                Ok(Self::over(stream.into_std()?.into(), current, unread))
+                Ok(Self::over(stream.into_std()?.into(), opened, unread))
             }
             _ => Err(Trouble::Refused("over TLS it is not asked to".into())),
         }
     }
 
-    /// `socket` does not block; Redis tells of what changes after `current`, and `unread` has come of it.
-    pub(super) fn over(socket: Socket, current: Instant, unread: Vec<u8>) -> Self {
+    /// `socket` does not block; Redis tells of what changes after it was `opened`, and `unread` has come of it.
+    pub(super) fn over(socket: Socket, opened: Instant, unread: Vec<u8>) -> Self {
         let (unsent, expected) = (Vec::new(), VecDeque::new());
-        Self { socket, unread, unsent, expected, generation: [0; 3], current }
+        let generation = [0; 3];
+        Self { socket, unread, unsent, expected, generation, current: opened, opened }
     }
 
     /// Whether what was told last can be relied on.

@@ -133,7 +133,9 @@ async fn copies_are_made_anew_over_a_new_connection_from_time_to_time() {
     tell(&mut theirs, &answer(&entry));
     near.keep(&to).await;
     assert!(near.get(&entry.key).is_some());
-    *near.renewed.lock() -= RENEW;
+    if let Watching::On(watch) = &mut *near.watching.lock() {
+        watch.opened -= RENEW;
+    }
     let greeted = async {
         let (mut stream, _) = listener.accept().await.expect("a connection");
         stream.write_all(b"%1\r\n+proto\r\n:3\r\n+OK\r\n").await.expect("greets");
